@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from labrun.tasks.provision.machine_job import Lease, MachineJob
     from labrun.tasks.provision.objects import Busy
 
-_READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
-"""Time limit until a machine is ready. Under TCG one alone takes half a minute, many take minutes."""
 _MARGIN = 60.0
 
 
@@ -233,6 +231,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
     from labrun.runner.engine.out_of_band import looker
     from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.provision.machine_job import MachineJob
+    from labrun.tasks.provision.ready import limits_of
     from labrun.tasks.provision.specs import seeded
 
     lab, state = session.lab, session.state
@@ -258,6 +257,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
                 login_keys=logins,
                 password=state.console_password(name),
             )
+        limits = limits_of(item.kind, session.invocation.timeout)
         recover = not made and name not in known
         if recover:
             say(f"{name}: the lab's keys are lost; a new one is installed without a login")
@@ -268,7 +268,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             item.uri,
             old=(item.seen.kind, item.seen.uri) if item.seen else (item.kind, item.uri),
             wait=wait,
-            timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
+            timeout=limits.total,
+            limits=limits,
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],
