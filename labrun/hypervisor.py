@@ -25,6 +25,7 @@ __all__ = [
     "as_hypervisor_error",
     "close_all",
     "connect",
+    "connect_apart",
     "daemon_pid",
     "enter_network",
     "in_daemon_namespace",
@@ -47,6 +48,7 @@ _PID_FILES = {
 
 _lock = threading.Lock()
 _connections: dict[str, virConnect] = {}
+_apart: list[virConnect] = []
 _own_network: list[int] = []  # descriptor of the network namespace that labrun was started in; at most one
 
 
@@ -73,19 +75,34 @@ def connect(uri: str) -> Any:
         known = _connections.get(uri)
         if known is not None and known.isAlive():
             return known
-        # libvirt prints every error on stderr unless a handler takes it. The exception has the same text.
-        libvirt.registerErrorHandler(lambda _context, _error: None, None)
-        try:
-            connection = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise HypervisorError(
-                f"cannot open {uri}: {_reason(error)}",
-                step="libvirt",
-                hint=_hint(libvirt, uri, error),
-            ) from error
-        opened(connection, uri)
-        _connections[uri] = connection
+        connection = _connections[uri] = _opened(libvirt, uri)
         return connection
+
+
+def connect_apart(uri: str) -> Any:
+    """Return a further connection to ``uri``, closed with the others: for what libvirt tells by itself.
+
+    Raises HypervisorError.
+    """
+    connection = _opened(_libvirt(), uri)
+    with _lock:
+        _apart.append(connection)
+    return connection
+
+
+def _opened(libvirt: Any, uri: str) -> Any:
+    # libvirt prints every error on stderr unless a handler takes it. The exception has the same text.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    try:
+        connection = libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise HypervisorError(
+            f"cannot open {uri}: {_reason(error)}",
+            step="libvirt",
+            hint=_hint(libvirt, uri, error),
+        ) from error
+    opened(connection, uri)
+    return connection
 
 
 def _hint(libvirt: Any, uri: str, error: Any) -> str:
@@ -97,8 +114,8 @@ def _hint(libvirt: Any, uri: str, error: Any) -> str:
 def close_all() -> None:
     """Close every connection. One that is referenced elsewhere lives until it is released."""
     with _lock:
-        while _connections:
-            _, connection = _connections.popitem()
+        while _connections or _apart:
+            connection = _apart.pop() if _apart else _connections.popitem()[1]
             with translated("libvirt"):
                 connection.close()
 

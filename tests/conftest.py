@@ -44,7 +44,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, where several processes share the work."""
+    """Leave out the largest labs, unless they are asked for; begin with what takes long in many processes."""
+    if "scale" not in config.option.markexpr:
+        large = [item for item in items if item.get_closest_marker("scale")]
+        if large:
+            config.hook.pytest_deselected(items=large)
+            items[:] = [item for item in items if item not in large]
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: rank(item.nodeid))
 

@@ -55,10 +55,10 @@ class Invocation:
     """One call of labrun: the command's full name and the resolved global options.
 
     ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` is in seconds, None = the command's
-    default. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice;
-    colour also needs a terminal. ``history`` is a file to use instead of the lab's default, ``recording``
-    writes this run to it. ``interruption`` is the signal that ends the command, shared by all runs of a
-    loop. ``started`` is a ``time.monotonic()``.
+    default; ``chosen_workers`` = ``workers`` is the user's. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2
+    (``-vv``). ``color`` is the user's choice; colour also needs a terminal. ``history`` is a file to use
+    instead of the lab's default, ``recording`` writes this run to it. ``interruption`` is the signal that
+    ends the command, shared by all runs of a loop. ``started`` is a ``time.monotonic()``.
     """
 
     command: str
@@ -67,6 +67,7 @@ class Invocation:
     hosts: str | None = None
     format: Format = "table"
     workers: int = DEFAULT_WORKERS
+    chosen_workers: bool = False
     timeout: float | None = None
     yes: bool = False
     verbosity: int = 0

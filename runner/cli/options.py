@@ -152,6 +152,7 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
         hosts=given("hosts"),
         format="table" if own_format else given("format") or "table",
         workers=given("workers") or DEFAULT_WORKERS,
+        chosen_workers=bool(given("workers")),
         timeout=given("timeout"),
         yes=bool(given("yes")),
         verbosity=_verbosity(words or _words_of(os.environ)),

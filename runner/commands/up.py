@@ -200,7 +200,9 @@ def _bring_up_machines(
     session: Session, plan: LabPlan, moving: Collection[str], *, wait: bool, configures: bool
 ) -> list[Outcome]:
     """Bring the plan's machines up; the subnets of networks that are ``moving`` have to wait."""
+    from labrun.hypervisor import connect
     from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.at_once import machines_at_once
     from labrun.tasks.provision.bring_up import provision_machine
 
     located = session.locate()
@@ -214,6 +216,9 @@ def _bring_up_machines(
     data = {host: {"up": job} for host, job in jobs.items()}
     # --timeout is a part of this deadline, not all of it.
     budget = replace(session.budget(deadline, until="become ready"), deadline=deadline)
+    if not session.invocation.chosen_workers:
+        kinds = [(item.kind, item.spec) for item in plan.machines]
+        budget = replace(budget, workers=machines_at_once(connect(session.uri), kinds))
     with session.engine(located, budget, data, hosts=names) as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MARGIN", "awaited_lease", "machine_jobs"]
 
-_READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
-"""Time limit until a machine is ready. Under TCG one alone takes half a minute, many take minutes."""
 MARGIN = 60.0
 """Seconds that a task may take beyond its limit before it is given up."""
 
@@ -33,6 +31,7 @@ def machine_jobs(
     from labrun.runner.engine.out_of_band import looker
     from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.provision.machine_job import MachineJob
+    from labrun.tasks.provision.ready import limits_of
     from labrun.tasks.provision.specs import seeded
 
     lab, state = session.lab, session.state
@@ -58,6 +57,7 @@ def machine_jobs(
                 login_keys=logins,
                 password=state.console_password(name),
             )
+        limits = limits_of(item.kind, session.invocation.timeout)
         recover = not made and name not in known
         if recover:
             say(f"{name}: the lab's keys are lost; a new one is installed without a login")
@@ -68,7 +68,8 @@ def machine_jobs(
             item.uri,
             old=(item.seen.kind, item.seen.uri) if item.seen else (item.kind, item.uri),
             wait=wait,
-            timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
+            timeout=limits.total,
+            limits=limits,
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],

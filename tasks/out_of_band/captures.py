@@ -14,6 +14,7 @@ from labrun.tasks.guest.facts.login import LoginState, login_state
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded, understood
+from labrun.tasks.out_of_band.console_reasons import console_reasons
 from labrun.tasks.out_of_band.look import Glimpse
 from labrun.tasks.out_of_band.network_reasons import hypervisor_reasons
 from labrun.tasks.out_of_band.seen import Seen
@@ -41,7 +42,8 @@ def _from_outside(lab: Lab, glimpse: Glimpse) -> Reason | None:
     """Return what the hypervisor's side alone shows."""
     nothing = Capture(links={}, routes=(), facts=Facts())
     seen = Seen(lab, glimpse.attempt, nothing, LoginState(), glimpse.outside)
-    return next(hypervisor_reasons(seen), None)
+    reasons = (*hypervisor_reasons(seen), *console_reasons(glimpse.console, glimpse.outside.read))
+    return next((each for each in reasons if each.is_sure), next(iter(reasons), None))
 
 
 def told(lab: Lab, glimpse: Glimpse) -> str:

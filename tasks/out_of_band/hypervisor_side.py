@@ -16,6 +16,7 @@ from labrun.bounded import address as read_address
 from labrun.hypervisor import connect, is_local, translated
 from labrun.inventory.model import Address
 from labrun.tasks.out_of_band.attempt import Outside, Port
+from labrun.tasks.out_of_band.usage import bytes_read, killed_for_memory
 
 __all__ = ["client_towards", "outside_of"]
 
@@ -66,7 +67,15 @@ def outside_of(uri: str, domain: Any, networks: Mapping[str, str], at: Address |
         for mac, nic in zip(macs, nics, strict=True)
     }
     running = {networks[name]: network for name, network in seen.items() if network.is_running}
+    with translated("machines"):
+        is_container = domain.XMLDesc(0).startswith("<domain type='lxc'")
+        killed = killed_for_memory(uri, domain) if is_container else 0
+        memory = domain.maxMemory() // 1024 if killed else 0
+        read = None if is_container else bytes_read(domain)
     return Outside(
+        killed=killed,
+        memory=memory,
+        read=read,
         ports={mac: _port(nic, seen, kernel) for mac, nic in unplugged.items()},
         stopped=frozenset(networks[name] for name, network in seen.items() if not network.is_running),
         silent=frozenset(name for name, network in running.items() if local and _is_silent(network)),

@@ -41,6 +41,7 @@ _EMULATED = 6
 MOST_SECONDS = _SECONDS * _EMULATED + 10.0
 """After this a look has ended by itself."""
 _LEAST = 0.5
+_CONSOLE_LINES = 200
 _NOTHING = CollectSpec()
 
 
@@ -70,7 +71,8 @@ class Glimpse:
     """What was seen of one host; the parts of a look that failed are missing, ``failure`` says why.
 
     ``reason`` is certain without looking inside: the machine does not run. ``inside`` (why), ``rows``
-    (settings) and ``paths`` are raw results for ``read_capture``.
+    (settings) and ``paths`` are raw results for ``read_capture``. ``console`` is the end of what a VM printed
+    since its start, None where that could not be read.
     """
 
     attempt: Attempt
@@ -80,6 +82,7 @@ class Glimpse:
     rows: RawRound | None = None
     paths: RawRound | None = None
     failure: str = ""
+    console: str | None = None
 
 
 def look(task: Task) -> Result:
@@ -109,6 +112,8 @@ def look_at(job: LookJob) -> Glimpse:
                 return replace(glimpse, reason=f"the machine is {state}{f' ({why})' if why else ''}")
             emulated = "<domain type='qemu'" in domain.XMLDesc(0)
         glimpse = replace(glimpse, outside=outside_of(job.uri, domain, job.networks, address))
+        if job.kind == "qemu":
+            glimpse = replace(glimpse, console=_console(driver, job.domain))
         deadline = time.monotonic() + (max(_SECONDS * _EMULATED, job.seconds) if emulated else _SECONDS)
         transport, inside = _first_answer(job, driver, attempt, deadline)
         glimpse = replace(glimpse, inside=inside)
@@ -124,6 +129,13 @@ def look_at(job: LookJob) -> Glimpse:
         return replace(glimpse, paths=_asked(transport, paths, job.spec, deadline))
     except LabrunError:
         return glimpse
+
+
+def _console(driver: Driver, domain: str) -> str | None:
+    try:
+        return driver.console_tail(domain, _CONSOLE_LINES)
+    except LabrunError:
+        return None
 
 
 def _first_answer(

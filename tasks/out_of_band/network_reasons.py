@@ -126,6 +126,9 @@ def _absent(seen: Seen, nic: Interface) -> str:
         undo = f"`ip link set dev {other.name} address {nic.mac}`"
         return f"{other.name} has the MAC {other.mac}, not {nic.mac}: {undo}"
     absent = f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.name})"
+    if seen.login.driverless:
+        devices = ", ".join(seen.login.driverless)
+        return f"{absent}: its kernel has no driver for {nic.model or 'it'} ({devices})"
     if nic.model in (None, "virtio"):
         return absent
     return f"{absent}: its kernel may have no driver for {nic.model} (remove `model`, or take another image)"

@@ -40,6 +40,23 @@ def _boot(seen: Seen) -> Iterator[Reason]:
     yield from boot_reasons(seen.login)
 
 
+def _first_boot(seen: Seen) -> Iterator[Reason]:
+    trouble = seen.login.first_boot.trouble
+    if trouble:
+        yield Reason(trouble)
+
+
+def _shortages(seen: Seen) -> Iterator[str]:
+    """Yield what the host lacks, and what fails may fail for that alone."""
+    if seen.login.full:
+        yield f"no space is left on {' '.join(seen.login.full)}"
+    killed = seen.outside.killed or seen.login.killed
+    if killed:
+        of = f" of {seen.outside.memory} MiB" if seen.outside.memory else ""
+        processes = "1 process was" if killed == 1 else f"{killed} processes were"
+        yield f"it has run out of its memory{of}: {processes} killed"
+
+
 def why_unreachable(seen: Seen) -> Reason | None:
     """Return why the login failed, None if nothing that was seen explains it.
 
@@ -48,7 +65,7 @@ def why_unreachable(seen: Seen) -> Reason | None:
     Where another machine took the login, nothing inside this one can be the reason.
     """
     found: list[Reason] = []
-    for judge in (_network,) if seen.has_impostor else (_boot, _network, _sshd, _login):
+    for judge in (_network,) if seen.has_impostor else (_boot, _network, _sshd, _login, _first_boot):
         reasons = guarded(seen.host, lambda judge=judge: judge(seen), lambda _why: ())  # type: ignore[misc]
         best = next((each for each in reasons if each.is_sure), None)
         if best is None and not found:
@@ -60,11 +77,10 @@ def why_unreachable(seen: Seen) -> Reason | None:
         # What sshd itself says of a login is more certain than a rule that may have dropped it.
         said = refusal(seen.login) if not seen.attempt.refused else None
         possible = found[0] if found else said
-        if possible is None and seen.login.full:
-            return Reason(f"no space is left on {' '.join(seen.login.full)}", is_sure=False)
-        return possible
-    text = "; ".join(each.text for each in sure)
-    if seen.login.full:
-        text += f"; no space is left on {' '.join(seen.login.full)}"
+        lacks = "; ".join(_shortages(seen))
+        if possible is None:
+            return Reason(lacks, is_sure=False) if lacks else None
+        return Reason(f"{possible.text}; {lacks}", is_sure=False) if lacks else possible
+    text = "; ".join((*(each.text for each in sure), *_shortages(seen)))
     # While the boot goes on, what is missing may come.
     return Reason(text, is_sure=not seen.login.is_booting)

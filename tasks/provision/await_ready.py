@@ -9,6 +9,7 @@ from nornir.core.task import Task
 
 from labrun.errors import LabrunError, UnreachableError
 from labrun.hypervisor import connect, translated
+from labrun.libvirt_events import follow
 from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.ports import Transport
 from labrun.tasks.guest.jump_host import JUMP_HOST
@@ -21,6 +22,7 @@ from labrun.tasks.provision.machine_login import put_keys_in, record_addresses
 from labrun.tasks.provision.readdress import OtherWayIn
 from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
 from labrun.tasks.provision.rows import failure_row
+from labrun.tasks.provision.standing import MachineStanding
 from labrun.tasks.provision.state_reasons import reason_of
 
 __all__ = ["ready_row"]
@@ -36,6 +38,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     from labrun.tasks.guest.transport import transport_of
 
     spec, began, note = job.spec, time.monotonic(), ""
+    standing = MachineStanding(follow(driver.uri(), spec.domain), lambda: _is_running(driver, spec))
     leased = job.lease.mac if job.lease is not None else None
     inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
 
@@ -66,19 +69,19 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
             note = f"{job.no_way}: {OUT_OF_BAND}"
             ready = ready_inside(
                 spec.host,
-                timeout=job.timeout,
+                limits=job.limits,
                 transport=lambda: driver.out_of_band(spec.domain),
                 expected=job.addresses,
-                alive=lambda: _is_running(driver, spec),
+                standing=standing,
             )
             return _as_row(driver, job, ready, "", note)
         ready = wait_until_ready(
             spec.host,
-            timeout=job.timeout,
+            limits=job.limits,
             address=address,
             login=login,
             expected=job.addresses,
-            alive=lambda: _is_running(driver, spec),
+            standing=standing,
             insight=_insight(task, job),
         )
     except LabrunError as error:
@@ -148,7 +151,6 @@ def _leased(job: MachineJob, awaited: Lease) -> str | None:
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
-    # Polled ten times a second for each booting host: read one domain's state, not every domain's XML.
     with translated("observe", spec.host):
         domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
         return domain is not None and state_of(domain) == "running"

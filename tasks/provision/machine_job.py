@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.objects import Plan
+from labrun.tasks.provision.ready import Limits
 
 __all__ = ["Lease", "MachineJob"]
 
@@ -29,7 +30,8 @@ class Lease(NamedTuple):
 class MachineJob:
     """What there is to do about one machine, in its Nornir host's data under ``up``.
 
-    ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
+    ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds, ``limits`` those
+    of the stages until it is ready. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``no_way`` is why it cannot be reached, by the file or because its jump host is not running, empty if it
     can; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do not get
@@ -48,6 +50,7 @@ class MachineJob:
     old: tuple[str, str]
     wait: bool
     timeout: float
+    limits: Limits
     addresses: Mapping[str, tuple[str, ...]]
     lease: Lease | None
     no_way: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from labrun.bounded import as_list, as_object, objects, read_json
 from labrun.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -17,24 +17,69 @@ from labrun.errors import (
     UnreadableError,
 )
 from labrun.outcome import OUT_OF_BAND
-from labrun.ports import Completed, Transport
+from labrun.ports import Transport
 from labrun.progress import report
-from labrun.tasks.guest.facts.links import nics_by_mac, parse_links
 from labrun.tasks.guest.reason import Reason
-from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.provision.insight import Insight
+from labrun.tasks.provision.ready_answer import read_answer, ready_script, unaddressed
 
-__all__ = ["Ready", "ready_inside", "wait_until_ready"]
+__all__ = ["Limits", "Ready", "Standing", "limits_of", "ready_inside", "wait_until_ready"]
 
 _POLL = 0.1
 _INSIDE_POLL = 0.5
 # How long the NICs other than the one of the login may take to get their addresses, in seconds.
 _OTHER_NICS = 20.0
 _NO_ADDRESS = "no address is known"
+_STOPPED = "the machine stopped while booting"
 _BLIND = Insight(None, 0.0)
-_LONGEST_ERROR = 400
+_TOO_MANY_RESTARTS = 3
+"""Some images restart once in their first boot; none does so three times."""
 # Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
 _AFTER_REFUSAL = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a machine may take for each stage, in seconds, and for all of them.
+
+    ``boot`` ends with the first sign of life: an address where that has to be found, else a login. ``login``
+    is for a login once an address was found, ``cloud_init`` for the end of cloud-init once there is a login.
+    """
+
+    boot: float
+    login: float
+    cloud_init: float
+    total: float
+
+    @classmethod
+    def within(cls, seconds: float) -> Limits:
+        """Return limits by which each stage may take all of the time that the stages have together."""
+        return cls(seconds, seconds, seconds, seconds)
+
+
+_LIMITS = {"lxc": Limits(120.0, 60.0, 60.0, 240.0), "qemu": Limits(600.0, 300.0, 300.0, 1200.0)}
+"""Without KVM a VM alone takes half a minute, and many take minutes."""
+
+
+def limits_of(kind: str, seconds: float | None) -> Limits:
+    """Return the limits of a container (``lxc``) or VM (``qemu``), or ``seconds`` for all stages together."""
+    return _LIMITS[kind] if seconds is None else Limits.within(seconds)
+
+
+class Standing(Protocol):
+    """Whether the machine runs, and how often it has restarted, without a question for each look."""
+
+    def is_running(self) -> bool:
+        """Tell whether the machine is still running."""
+        ...
+
+    def restarts(self) -> int:
+        """Return how often it has restarted by itself since the wait began."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until something happens to the machine."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,179 +101,177 @@ class Ready:
 def wait_until_ready(
     host: str,
     *,
-    timeout: float,
+    limits: Limits,
     address: Callable[[], str | None],
     login: Callable[[str], Transport],
     expected: Mapping[str, tuple[str, ...]],
-    alive: Callable[[], bool],
+    standing: Standing,
     insight: Insight = _BLIND,
 ) -> Ready:
-    """Go through the stages ``address``, ``ssh``, ``cloud-init`` within ``timeout`` seconds in all.
+    """Go through the stages ``address``, ``ssh``, ``cloud-init``, each within its limit.
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
-    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what
-    waiting does not fix.
+    must have. ``insight`` ends the wait for what waiting does not fix, and so does a machine that stops, or
+    restarts again and again.
     """
-    began = time.monotonic()
-    deadline = began + timeout
-
-    def spent() -> float:
-        return time.monotonic() - began
-
+    wait = _Wait(host, limits, standing, insight)
     report(host, "address")
-    found, why = _poll_address(address, alive, deadline, insight)
+    found, why = wait.for_address(address)
     if found is None:
-        if not alive():
-            return Ready("address", spent(), "unreachable", "the machine stopped while booting")
+        if not standing.is_running():
+            return Ready("address", wait.spent(), "unreachable", _STOPPED)
         reason = why or insight.last(_NO_ADDRESS)
-        return Ready("address", spent(), "unreachable", _told(f"no address after {spent():.0f} s", reason))
+        failure = f"no address after {wait.spent():.0f} s"
+        return Ready("address", wait.spent(), "unreachable", _told(failure, reason))
     report(host, "ssh", found)
-    transport, error, why = _poll_login(lambda: login(found), alive, deadline, insight)
+    transport, error, why = wait.for_login(lambda: login(found))
     if transport is None:
-        reason = why or (insight.last(error) if alive() else None)
-        failure = f"no login at {found} after {spent():.0f} s: {error}"
-        return Ready("ssh", spent(), "unreachable", _told(failure, reason))
-    report(host, "cloud-init")
+        reason = why or (insight.last(error) if standing.is_running() else None)
+        failure = f"no login at {found} after {wait.spent():.0f} s: {error}"
+        return Ready("ssh", wait.spent(), "unreachable", _told(failure, reason))
     answered = str(getattr(transport, "address", found))
     # At a former address, the guest does not have the expected ones yet.
-    wanted = expected if answered == found else {}
-    ready = _settled(lambda: _finish(host, transport, deadline, wanted, spent), alive, deadline)
-    return replace(ready, address=answered)
+    return replace(wait.for_the_rest(transport, expected if answered == found else {}), address=answered)
 
 
 def ready_inside(
     host: str,
     *,
-    timeout: float,
+    limits: Limits,
     transport: Callable[[], Transport | None],
     expected: Mapping[str, tuple[str, ...]],
-    alive: Callable[[], bool],
+    standing: Standing,
 ) -> Ready:
     """Go through the stages ``inside`` and ``cloud-init`` of a machine that cannot be logged in to.
 
     ``transport()`` returns a way in without a login, None as long as there is none.
     """
-    began = time.monotonic()
-    deadline = began + timeout
+    wait = _Wait(host, limits, standing, _BLIND)
     report(host, "inside")
+    deadline = wait.deadline(limits.boot)
     while (entered := transport()) is None:
-        if time.monotonic() >= deadline or not alive():
-            why = "no way in without a login" if alive() else "the machine stopped while booting"
-            return Ready("inside", time.monotonic() - began, "unreachable", why)
-        time.sleep(_INSIDE_POLL)
-    report(host, "cloud-init")
-    return _settled(
-        lambda: _finish(host, entered, deadline, expected, lambda: time.monotonic() - began), alive, deadline
-    )
-
-
-def _settled(finish: Callable[[], Ready], alive: Callable[[], bool], deadline: float) -> Ready:
-    """Finish, and again for a while if an address is missing: a NIC may still wait for its DHCP server."""
-    ready = finish()
-    until = min(deadline, time.monotonic() + _OTHER_NICS)
-    while ready.stage == "address" and ready.error == "failed" and time.monotonic() < until and alive():
-        time.sleep(_INSIDE_POLL)
-        ready = finish()
-    return ready
+        if time.monotonic() >= deadline or not standing.is_running():
+            why = "no way in without a login" if standing.is_running() else _STOPPED
+            return Ready("inside", wait.spent(), "unreachable", why)
+        standing.pause(_INSIDE_POLL)
+    return wait.for_the_rest(entered, expected)
 
 
 def _told(failure: str, reason: Reason | None) -> str:
     return failure if reason is None else f"{reason.text}; {OUT_OF_BAND}, over SSH: {failure}"
 
 
-def _poll_address(
-    address: Callable[[], str | None], alive: Callable[[], bool], deadline: float, insight: Insight
-) -> tuple[str | None, Reason | None]:
-    while True:
-        found = address()
-        if found is not None or time.monotonic() >= deadline or not alive():
-            return found, None
-        reason = insight.lasting(_NO_ADDRESS)
-        if reason is not None:
-            return None, reason
-        time.sleep(_POLL)
+class _Wait:
+    """One machine's way through the stages: the clock of each, and what ends it early."""
 
+    def __init__(self, host: str, limits: Limits, standing: Standing, insight: Insight) -> None:
+        self._host, self._limits, self._standing, self._insight = host, limits, standing, insight
+        self._began = time.monotonic()
+        # A login at an address that was known beforehand shows the end of the boot.
+        self._login_deadline = self.deadline(limits.boot)
 
-def _poll_login(
-    login: Callable[[], Transport], alive: Callable[[], bool], deadline: float, insight: Insight
-) -> tuple[Transport | None, str, Reason | None]:
-    """Return the way in, else what SSH said last, and what was seen inside that ends the wait."""
-    error_text = ""
-    refusals = 0
-    while True:
-        pause = _POLL
+    def spent(self) -> float:
+        return time.monotonic() - self._began
+
+    def deadline(self, seconds: float) -> float:
+        """Return when a stage that begins now has to end."""
+        return min(time.monotonic() + seconds, self._began + self._limits.total)
+
+    def for_address(self, address: Callable[[], str | None]) -> tuple[str | None, Reason | None]:
+        deadline, is_first = self.deadline(self._limits.boot), True
+        while True:
+            found = address()
+            if found is not None and not is_first:
+                self._login_deadline = self.deadline(self._limits.login)
+            if found is not None or time.monotonic() >= deadline or not self._standing.is_running():
+                return found, None
+            reason = self._lasting(_NO_ADDRESS)
+            if reason is not None:
+                return None, reason
+            self._standing.pause(_POLL)
+            is_first = False
+
+    def for_login(self, login: Callable[[], Transport]) -> tuple[Transport | None, str, Reason | None]:
+        """Return the way in, else what SSH said last, and what was seen inside that ends the wait."""
+        error_text = ""
+        refusals = 0
+        while True:
+            pause = _POLL
+            try:
+                return login(), "", None
+            except HostKeyError as error:
+                # Waiting does not change a key.
+                return None, error.reason, None
+            except AuthenticationError as error:
+                error_text = error.reason
+                refusals += 1
+                # The first refusal may be a boot that has not installed the key yet.
+                pause = min(_AFTER_REFUSAL, 1.0 * 2 ** (refusals - 1))
+            except TransportError as error:
+                error_text = error.reason
+            if not self._standing.is_running():
+                return None, _STOPPED, None
+            if time.monotonic() + pause >= self._login_deadline:
+                return None, error_text, None
+            reason = self._lasting(error_text)
+            if reason is not None:
+                return None, error_text, reason
+            self._standing.pause(pause)
+
+    def _lasting(self, error: str) -> Reason | None:
+        restarts = self._standing.restarts()
+        if restarts < _TOO_MANY_RESTARTS:
+            return self._insight.lasting(error)
+        text = f"it restarts again and again, {restarts} times in {self.spent():.0f} s"
+        seen = self._insight.last(error)
+        return Reason(text if seen is None else f"{text}: {seen.text}")
+
+    def for_the_rest(self, transport: Transport, expected: Mapping[str, tuple[str, ...]]) -> Ready:
+        """Wait for the end of cloud-init, then for a while for addresses: DHCP servers may be slower."""
+        report(self._host, "cloud-init")
+        began = time.monotonic()
+        deadline = self.deadline(self._limits.cloud_init)
+        ready = self._finish(transport, deadline, expected, began)
+        until = min(deadline, time.monotonic() + _OTHER_NICS)
+        while (
+            ready.stage == "address"
+            and ready.error == "failed"
+            and time.monotonic() < until
+            and self._standing.is_running()
+        ):
+            self._standing.pause(_INSIDE_POLL)
+            ready = self._finish(transport, deadline, expected, began)
+        return ready
+
+    def _finish(
+        self, transport: Transport, deadline: float, expected: Mapping[str, tuple[str, ...]], began: float
+    ) -> Ready:
+        stage = "cloud-init"
+        left = max(1.0, deadline - time.monotonic())
+        # All that a machine is asked after login, in one channel: the end of cloud-init, then its addresses.
         try:
-            return login(), "", None
-        except HostKeyError as error:
-            # Waiting does not change a key.
-            return None, error.reason, None
-        except AuthenticationError as error:
-            error_text = error.reason
-            refusals += 1
-            # The first refusal may be a boot that has not installed the key yet.
-            pause = min(_AFTER_REFUSAL, 1.0 * 2 ** (refusals - 1))
-        except TransportError as error:
-            error_text = error.reason
-        if not alive():
-            return None, "the machine stopped while booting", None
-        if time.monotonic() + pause >= deadline:
-            return None, error_text, None
-        reason = insight.lasting(error_text)
-        if reason is not None:
-            return None, error_text, reason
-        time.sleep(pause)
-
-
-def _finish(
-    host: str,
-    transport: Transport,
-    deadline: float,
-    expected: Mapping[str, tuple[str, ...]],
-    spent: Callable[[], float],
-) -> Ready:
-    left = max(1.0, deadline - time.monotonic())
-    # All that a machine is asked after login, in one channel: the end of cloud-init, then its addresses.
-    script = assigned({"tenths": int(left * 10)}) + guest_script("ready")
-    try:
-        done = transport.run(script, timeout=left + 10)
-    except (UnreachableError, ConnectionLostError) as error:
-        return Ready("cloud-init", spent(), "unreachable", error.reason)
-    try:
-        result, addresses = _read(done)
-    except UnreadableError as error:
-        raise LabrunError(
-            f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}", host=host, step="cloud-init"
-        ) from error
-    if result is None:
-        return Ready(
-            "cloud-init", spent(), "unreachable", f"cloud-init has not finished after {spent():.0f} s"
-        )
-    if result:
-        return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(result)}", addresses)
-    for mac, wanted in expected.items():
-        missing = [text for text in wanted if text not in addresses.get(mac, ())]
-        if missing:
-            has = " ".join(addresses.get(mac, ())) or "no address"
-            why = f"the NIC {mac} should have {' '.join(missing)} and has {has}"
-            return Ready("address", spent(), "failed", why, addresses)
-    report(host, "ready")
-    return Ready("ready", spent(), addresses=addresses)
-
-
-def _read(done: Completed) -> tuple[list[str] | None, dict[str, tuple[str, ...]]]:
-    """Return cloud-init's errors, None if it is not done yet, and the addresses by MAC."""
-    head, _, tail = done.stdout.partition("==addresses==")
-    found = parse_links(objects(read_json(tail, "ip address"), "ip address", "links"))
-    nics = nics_by_mac(found)
-    addresses: dict[str, tuple[str, ...]] = {}
-    # What stands on a NIC may hold its addresses (a bridge), or others under the same MAC (a VLAN).
-    for link in (*nics.values(), *(each for each in found if each not in nics.values())):
-        held = tuple(str(each.interface) for each in link.held)
-        addresses[link.mac] = addresses.get(link.mac, ()) + held
-    result = read_json(head, "cloud-init")
-    if result is None:
-        return None, addresses
-    version = as_object(as_object(result, "cloud-init").get("v1"), "cloud-init")
-    errors = as_list(version.get("errors") or [], "cloud-init")
-    return [str(each)[:_LONGEST_ERROR] for each in errors], addresses
+            done = transport.run(ready_script(left), timeout=left + 10)
+        except (UnreachableError, ConnectionLostError) as error:
+            why = error.reason if self._standing.is_running() else _STOPPED
+            return Ready(stage, self.spent(), "unreachable", why)
+        try:
+            answer = read_answer(done)
+        except UnreadableError as error:
+            raise LabrunError(
+                f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}",
+                host=self._host,
+                step=stage,
+            ) from error
+        addresses, boot = answer.addresses, answer.first_boot
+        if boot.trouble:
+            return Ready(stage, self.spent(), "failed", boot.trouble, addresses)
+        if boot.errors is None:
+            why = (
+                f"cloud-init has not finished {time.monotonic() - began:.0f} s after the login{boot.waiting}"
+            )
+            return Ready(stage, self.spent(), "unreachable", why)
+        if why := unaddressed(answer, expected):
+            return Ready("address", self.spent(), "failed", why, addresses)
+        report(self._host, "ready")
+        return Ready("ready", self.spent(), addresses=addresses)

@@ -1,5 +1,5 @@
 # What decides whether a login succeeds, for someone who is already inside. Each command ends by itself, so that a
-# service that hangs does not hide the rest. Values: login key client server port. Needs frames.
+# service that hangs does not hide the rest. Values: login key client server port. Needs frames first_boot no_driver.
 brief() { timeout 2 "$@"; }
 capture boot brief systemctl is-system-running
 capture jobs brief systemctl --no-legend list-jobs
@@ -19,6 +19,10 @@ done
 capture refusals brief journalctl -q -o cat -n 12 --since=-3min -t sshd -t sshd-session
 capture disks brief df -P -k / /var /tmp /run
 capture inodes brief df -P -i / /var /tmp /run
+capture first-boot first_boot
+capture no-driver no_driver
+# In a container the kernel's log is the hypervisor's.
+[ -e /run/systemd/container ] || frame "killed $(brief dmesg 2>/dev/null | grep -c 'Out of memory: Killed process')"
 for file in /etc/nologin /run/nologin /var/run/nologin; do [ ! -e $file ] || { frame "nologin $file"; break; }; done
 # sshd -T needs the directory. It stays: an sshd that starts meanwhile would lose it, and refuse every login.
 [ -d /run/sshd ] || mkdir -p /run/sshd

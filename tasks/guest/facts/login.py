@@ -9,8 +9,9 @@ from ipaddress import ip_address
 from types import MappingProxyType
 
 from labrun.bounded import integer
-from labrun.errors import CommandError
+from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Address
+from labrun.tasks.guest.facts.first_boot import FirstBoot, first_boot
 from labrun.tasks.guest.facts.nm import Device, observed
 from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.units import Unit, read_units
@@ -77,7 +78,9 @@ class LoginState:
     units that the boot waits for. ``devices`` are NetworkManager's by MAC, None if it does not answer.
     ``sshd`` are the settings for this very login, ``complaint`` is sshd's about its own settings,
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
-    each. ``full`` are the folders without room. ``refusals`` is what sshd logged last.
+    each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``first_boot`` is
+    what has become of cloud-init. ``driverless`` are the NICs without a driver, as their bus names them.
+    ``killed`` counts the processes that the guest's kernel has killed for lack of memory.
     """
 
     boot: str = ""
@@ -99,6 +102,9 @@ class LoginState:
     iptables: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     qdiscs: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
+    first_boot: FirstBoot = field(default_factory=FirstBoot)
+    driverless: tuple[str, ...] = ()
+    killed: int = 0
 
     @property
     def is_booting(self) -> bool:
@@ -129,7 +135,8 @@ def probe(user: str, key: str, client: str, server: str, port: int) -> Probe:
         "server": server,
         "port": port,
     }
-    return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + guest_script("login_state"))
+    parts = "".join(map(guest_script, ("first_boot", "no_driver", "login_state")))
+    return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + parts)
 
 
 def login_state(facts: Facts) -> LoginState:
@@ -157,6 +164,9 @@ def login_state(facts: Facts) -> LoginState:
         iptables={version: _said(facts, f"iptables {version}") for version in (4, 6)},
         qdiscs=tuple(_lines(_said(facts, "qdiscs"))),
         refusals=tuple(_lines(_said(facts, "refusals"))),
+        first_boot=_first_boot(facts),
+        driverless=tuple(line.removeprefix("no-driver ") for line in _lines(_said(facts, "no-driver"))),
+        killed=integer(facts.word("killed")) or 0,
     )
 
 
@@ -182,6 +192,13 @@ def _devices(facts: Facts) -> Mapping[str, Device] | None:
         return observed(facts).devices
     except CommandError:
         return None
+
+
+def _first_boot(facts: Facts) -> FirstBoot:
+    try:
+        return first_boot(_said(facts, "first-boot"))
+    except UnreadableError:
+        return FirstBoot()
 
 
 def _listeners(facts: Facts) -> Iterator[Listener]:

@@ -13,6 +13,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.routing import route_table
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.evidence import Evidence
+from labrun.tasks.guest.facts.first_boot import FirstBoot
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.login import Account, KeyFile, Listener, LoginState, Mode
 from labrun.tasks.guest.facts.neighbours import Neighbour
@@ -21,9 +22,10 @@ from labrun.tasks.guest.facts.nm import Device
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.facts.units import Unit
+from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.out_of_band.attempt import Attempt, Outside, Port
-from labrun.tasks.out_of_band.captures import told
+from labrun.tasks.out_of_band.captures import reason_in, told
 from labrun.tasks.out_of_band.look import Glimpse
 from labrun.tasks.out_of_band.seen import Seen
 from labrun.tasks.out_of_band.why import why_unreachable
@@ -494,6 +496,49 @@ def test_a_nic_that_the_guest_does_not_see_may_lack_its_driver() -> None:
         f"no NIC of host01 has the MAC {mine.interfaces[0].mac} (network1): its kernel may have no driver for"
         " e1000e (remove `model`, or take another image)"
     )
+
+
+def test_a_nic_without_a_driver_is_certain_where_the_bus_shows_it() -> None:
+    seen = both(shown(links={}), logged(driverless=("PCI 8086:100e",)))(healthy())
+    found = why_unreachable(seen)
+    assert found is not None
+    assert found.text.endswith(": its kernel has no driver for it (PCI 8086:100e)")
+
+
+def test_what_cloud_init_failed_at_is_told_with_what_is_missing() -> None:
+    failed = FirstBoot(errors=("('users', OSError('full'))",))
+    found = why_unreachable(both(logged(account=None), logged(first_boot=failed))(healthy()))
+    assert found is not None
+    assert found.text == "there is no account lab; cloud-init: ('users', OSError('full'))"
+    assert why_unreachable(logged(first_boot=FirstBoot(errors=()))(healthy())) is None
+
+
+def test_what_ran_out_of_memory_says_so() -> None:
+    def outside(seen: Seen) -> Seen:
+        return replace(seen, outside=replace(seen.outside, killed=3, memory=64))
+
+    found = why_unreachable(both(outside, NO_SSHD, unit("ssh.service", active="failed"))(healthy()))
+    assert found is not None
+    killed = "it has run out of its memory of 64 MiB: 3 processes were killed"
+    assert found.text == f"sshd is not running: ssh.service is failed; {killed}"
+    alone = why_unreachable(outside(healthy()))
+    assert alone is not None
+    assert (alone.text, alone.is_sure) == (killed, False)
+    inside = why_unreachable(logged(killed=1)(healthy()))
+    assert inside is not None
+    assert inside.text == "it has run out of its memory: 1 process was killed"
+
+
+def test_a_machine_without_a_way_in_is_judged_by_its_console() -> None:
+    seen = healthy()
+    silent = Glimpse(seen.attempt, outside=seen.outside, failure="its guest agent does not answer")
+    assert reason_in(seen.lab, silent) is None
+    panic = replace(silent, console="[ 1.0] Kernel panic - not syncing: no init\n")
+    assert reason_in(seen.lab, panic) == Reason("kernel panic: no init")
+    unread = replace(silent, console="", outside=replace(seen.outside, read=512))
+    found = reason_in(seen.lab, unread)
+    assert found is not None
+    assert found.text.startswith("its disk does not boot: 512 bytes of it were read")
 
 
 def test_what_may_come_yet_is_not_sure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from labrun.errors import AuthenticationError, HostKeyError, TransportError, Unr
 from labrun.ports import Completed, Transport
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.provision.insight import Insight
-from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
+from labrun.tasks.provision.ready import Limits, Ready, limits_of, ready_inside, wait_until_ready
+from labrun.tasks.provision.ready_answer import read_answer, unaddressed
 
 MAC = "02:00:00:00:00:01"
 
@@ -27,6 +29,7 @@ class Guest:
     errors: Sequence[str] = ()
     addresses: Sequence[tuple[str, int]] = (("10.0.0.11", 24),)
     done: bool = True
+    fate: str = ""
     scripts: list[str] = field(default_factory=list)
 
     def login(self, _address: str) -> Transport:
@@ -36,10 +39,27 @@ class Guest:
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         self.scripts.append(script)
-        result = json.dumps({"v1": {"errors": list(self.errors)}}) if self.done else "null"
+        result = f"result {json.dumps({'v1': {'errors': list(self.errors)}})}" if self.done else self.fate
         info = [{"local": text, "prefixlen": length, "scope": "global"} for text, length in self.addresses]
         links: list[dict[str, Any]] = [{"ifname": "eth0", "address": MAC, "addr_info": info}]
         return Completed(0, f"{result}\n==addresses==\n{json.dumps(links)}", "", 0.0)
+
+
+@dataclass
+class Stands:
+    """A machine that runs as told, and has restarted ``restarting`` times."""
+
+    alive: Callable[[], bool] = lambda: True
+    restarting: int = 0
+
+    def is_running(self) -> bool:
+        return self.alive()
+
+    def restarts(self) -> int:
+        return self.restarting
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 def wait(
@@ -49,14 +69,16 @@ def wait(
     address: Callable[[], str | None] = lambda: "10.0.0.11",
     alive: Callable[[], bool] = lambda: True,
     insight: Insight | None = None,
+    limits: Limits | None = None,
+    standing: Stands | None = None,
 ) -> Ready:
     return wait_until_ready(
         "one",
-        timeout=timeout,
+        limits=limits or Limits.within(timeout),
         address=address,
         login=guest.login,
         expected={MAC: ("10.0.0.11/24",)},
-        alive=alive,
+        standing=standing or Stands(alive),
         insight=insight or Insight(None, 0.0),
     )
 
@@ -102,7 +124,7 @@ def test_a_wrong_host_key_is_final() -> None:
 
 def test_a_refused_login_is_tried_again_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("labrun.tasks.provision.ready.time.sleep", pauses.append)
+    monkeypatch.setattr(Stands, "pause", lambda _self, seconds: pauses.append(seconds))
     guest = Guest([AuthenticationError("no key fits") for _ in range(5)])
     assert wait(guest, timeout=600).stage == "ready"
     assert pauses == [1.0, 2.0, 4.0, 5.0, 5.0]
@@ -116,7 +138,7 @@ def test_errors_of_cloud_init_fail() -> None:
 def test_cloud_init_that_is_not_done() -> None:
     found = wait(Guest(done=False))
     assert (found.stage, found.error) == ("cloud-init", "unreachable")
-    assert found.why.startswith("cloud-init has not finished after")
+    assert found.why.startswith("cloud-init has not finished 0 s after the login")
 
 
 def test_an_address_that_was_not_applied_fails() -> None:
@@ -200,10 +222,10 @@ def test_a_machine_that_no_login_leads_to_is_ready_by_what_it_shows_inside() -> 
     def inside(timeout: float) -> Ready:
         return ready_inside(
             "one",
-            timeout=timeout,
+            limits=Limits.within(timeout),
             transport=lambda: ways.pop(0) if ways else guest,
             expected={MAC: ("10.0.0.11/24",)},
-            alive=lambda: True,
+            standing=Stands(),
         )
 
     assert (inside(20).stage, inside(20).error) == ("ready", "")
@@ -213,3 +235,94 @@ def test_a_machine_that_no_login_leads_to_is_ready_by_what_it_shows_inside() -> 
     ways = []
     guest = Guest(addresses=())
     assert inside(0.2).why == "the NIC 02:00:00:00:00:01 should have 10.0.0.11/24 and has no address"
+
+
+def test_each_stage_has_a_limit_of_its_own() -> None:
+    short = Limits(boot=0.2, login=60, cloud_init=60, total=60)
+    assert wait(Guest(), limits=short, address=lambda: None).why == "no address after 0 s"
+    # The address was known from the beginning: the login is what shows the end of the boot.
+    assert wait(refused(), limits=short).stage == "ssh"
+    found = iter([None, "10.0.0.11"])
+    late = Limits(boot=60, login=0.2, cloud_init=60, total=60)
+    assert wait(refused(), limits=late, address=lambda: next(found)).seconds < 20
+    assert wait(Guest(), limits=Limits(60, 60, 0.2, 60)).stage == "ready"
+    # What the user gives is for all of them.
+    assert limits_of("lxc", 7.0) == Limits(7.0, 7.0, 7.0, 7.0)
+    assert limits_of("qemu", None).boot > limits_of("lxc", None).boot
+
+
+def test_a_machine_that_restarts_again_and_again_is_not_waited_for() -> None:
+    panics = Insight(lambda _error: Reason("kernel panic: no init"), 30.0)
+    found = wait(refused(), timeout=60, standing=Stands(restarting=3), insight=panics)
+    assert found.why.startswith(
+        "it restarts again and again, 3 times in 0 s: kernel panic: no init; seen out"
+    )
+    assert wait(refused(3), timeout=60, standing=Stands(restarting=2)).stage == "ready"
+
+
+UNIT = "Id labrun-cloud-init.service\nLoadState {}\nActiveState {}\nResult {}\n"
+
+
+@pytest.mark.parametrize(
+    ("fate", "error", "why"),
+    [
+        (
+            UNIT.format("loaded", "failed", "exit-code") + "said ValueError: no such user\nboot degraded",
+            "failed",
+            "cloud-init: labrun-cloud-init.service failed (exit-code): ValueError: no such user",
+        ),
+        (
+            UNIT.format("masked", "inactive", "success") + "boot running",
+            "failed",
+            "cloud-init has not run: labrun-cloud-init.service is masked",
+        ),
+        (
+            UNIT.format("loaded", "inactive", "success") + "boot running",
+            "failed",
+            "cloud-init has not run: labrun-cloud-init.service is inactive",
+        ),
+        ("disabled\nboot running", "failed", "cloud-init is disabled in it"),
+        ("absent\nboot running", "failed", "there is no cloud-init in it"),
+        (
+            UNIT.format("loaded", "activating", "success") + "boot starting\njob slow.service",
+            "unreachable",
+            "the login (systemd: starting, waiting for slow.service)",
+        ),
+    ],
+)
+def test_what_has_become_of_cloud_init(fate: str, error: str, why: str) -> None:
+    found = wait(Guest(done=False, fate=fate), timeout=5)
+    assert (found.stage, found.error) == ("cloud-init", error)
+    assert why in found.why
+
+
+def answered(link: dict[str, Any], head: str = "") -> Completed:
+    shown = [{"ifname": "eth0", "link_type": "ether", "address": MAC, **link}]
+    return Completed(0, f"{head}\n==addresses==\n{json.dumps(shown)}", "", 0.0)
+
+
+@pytest.mark.parametrize("which", ["eth0", "all"])
+def test_why_an_ipv6_address_is_missing(which: str) -> None:
+    off = f"ipv6-off /proc/sys/net/ipv6/conf/{which}/disable_ipv6"
+    answer = read_answer(answered({"operstate": "UP", "flags": ["UP"]}, off))
+    why = f"and has no address: net.ipv6.conf.{which}.disable_ipv6 is 1"
+    assert unaddressed(answer, {MAC: ("fd00::1/64",)}).endswith(why)
+    # IPv4 does not miss it.
+    assert unaddressed(answer, {MAC: ("10.0.0.1/24",)}).endswith("and has no address")
+
+
+def test_why_any_address_is_missing() -> None:
+    failed = {"local": "fd00::1", "prefixlen": 64, "scope": "global", "dadfailed": True}
+    up = {"operstate": "UP", "flags": ["UP"]}
+    wanted = {MAC: ("fd00::1/64",)}
+    twice = read_answer(answered({**up, "addr_info": [failed]}))
+    assert unaddressed(twice, wanted).endswith(
+        ": fd00::1/64: another device has it (duplicate address detection failed)"
+    )
+    assert unaddressed(read_answer(answered({"flags": []})), wanted).endswith(": eth0 is down")
+    cut = read_answer(answered({"flags": ["UP"], "operstate": "DOWN"}))
+    assert unaddressed(cut, wanted).endswith(": eth0 has no carrier")
+    other = {"02:00:00:00:00:99": ("10.0.0.1/24",)}
+    assert unaddressed(read_answer(answered(up)), other).endswith(": the guest has no NIC with this MAC")
+    unbound = read_answer(answered(up, "no-driver PCI 8086:100e"))
+    assert unaddressed(unbound, other).endswith(": its kernel has no driver for it (PCI 8086:100e)")

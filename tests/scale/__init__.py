@@ -1,0 +1,1 @@
+"""Labs of a size that no ordinary run of the tests should have: `make test-scale`."""

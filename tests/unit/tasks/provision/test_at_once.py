@@ -1,0 +1,36 @@
+"""How many machines come up at the same time."""
+
+from __future__ import annotations
+
+import libvirt
+import pytest
+
+from labrun.hypervisor import connect
+from labrun.tasks.provision.at_once import at_once, machines_at_once
+from labrun.tasks.provision.driver import MachineSpec, Seed
+
+
+@pytest.mark.parametrize(
+    ("processors", "free", "peaks", "number"),
+    [
+        (2, 20_000, [96] * 100, 16),
+        (16, 20_000, [96] * 100, 128),
+        (2, 2_000, [812] * 5, 2),
+        (2, 2_000, [812, 1_900], 1),
+        (1, 100, [5_000], 1),
+        (2, 0, [96], 1),
+        (4, 8_000, [], 32),
+    ],
+)
+def test_processors_and_memory_decide(processors: int, free: int, peaks: list[int], number: int) -> None:
+    assert at_once(processors, free, peaks) == number
+
+
+def test_the_hypervisor_is_asked_for_both() -> None:
+    """By libvirt's test driver: 16 processors, 3 GiB of memory."""
+    connection = connect("test:///default")
+    spec = MachineSpec("lab", "one", "lab-one", "any", 512, 1, 1, (), Seed("", "", ""), "lab")
+    assert connection.getInfo()[2] == 16
+    vms = machines_at_once(connection, [("qemu", spec)])
+    assert 1 <= vms < machines_at_once(connection, [("lxc", spec)])
+    assert isinstance(connection, libvirt.virConnect)
