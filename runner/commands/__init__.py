@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("power:stop", "Shut the machines down and keep them."),
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
+    "snapshot": ("snapshots.command", "Save, restore and compare the state of all machines of the lab."),
     "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge.command",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import HypervisorError, LabFileError, LabrunError, UsageError
-from labrun.hypervisor import connect, enter_network
+from labrun.hypervisor import connect, enter_network, is_local
 from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -27,6 +27,7 @@ from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
 from labrun.tasks.provision.planning import SeenMachine, see_machines
+from labrun.tasks.provision.snapshot_store import SNAPSHOTS, Snapshot
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
             found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri, file_users(lab, uri))
+                SNAPSHOTS.remove_lab(lab)
                 _forget(state, invocation)
     return found
 
@@ -177,10 +179,12 @@ def _take_down(
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     users = file_users(lab, uri)
-    if machines or networks or filters or forwards:
+    snapshots = SNAPSHOTS.of(lab) if whole and is_local(uri) else ()
+    if machines or networks or filters or forwards or snapshots:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
+        named += [f"snapshot {each.name}" for each in snapshots]
         confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines, users)
@@ -194,9 +198,20 @@ def _take_down(
     # The disks of a machine that was renamed are in the lab's storage.
     if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri, users)
+        rows += _remove_snapshots(lab, snapshots)
     rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
+    ]
+
+
+def _remove_snapshots(lab: str, snapshots: Sequence[Snapshot]) -> list[Outcome]:
+    """Remove the lab's snapshots and what killed runs have left of some. Return the rows of snapshots."""
+    if not SNAPSHOTS.folder(lab).exists():
+        return []
+    SNAPSHOTS.remove_lab(lab)
+    return [
+        Outcome(HYPERVISOR, "snapshot", each.name, Status.CHANGED, "absent", "removed") for each in snapshots
     ]
 
 

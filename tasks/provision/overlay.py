@@ -106,6 +106,31 @@ class Overlay:
         (units / DIRECT_UNIT).write_text(unit_file(DIRECT_UNIT), encoding="utf-8")
         (wanted / DIRECT_UNIT).symlink_to(f"../{DIRECT_UNIT}")
 
+    @property
+    def staged(self) -> Path:
+        """Return the directory of an upper layer that waits to replace the present one."""
+        return self.directory / "upper.staged"
+
+    def replace_upper(self, lower: Path) -> None:
+        """Put the staged upper layer in the place of the present one, on ``lower``; the container is off."""
+        self.unmount()
+        mark, former = self.directory / "complete", self.directory / "upper.former"
+        try:
+            mark.unlink(missing_ok=True)
+            for leftover in (self.directory / "work", former):
+                shutil.rmtree(leftover, ignore_errors=True)
+            if self.upper.exists():
+                self.upper.rename(former)
+            self.staged.rename(self.upper)
+            for path in (self.directory / "work", self.root):
+                path.mkdir(exist_ok=True)
+            mark.write_text(str(lower), encoding="utf-8")
+            shutil.rmtree(former, ignore_errors=True)
+        except OSError as error:
+            raise HypervisorError(
+                f"cannot replace {error.filename}: {error.strerror}", step="overlay"
+            ) from error
+
     def mount(self) -> None:
         """Mount the overlay in libvirtd's mount namespace; no error if it is mounted."""
         if self.is_mounted():
