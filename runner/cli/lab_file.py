@@ -24,14 +24,14 @@ def lab_path(given: str | None) -> str:
     return str(find_lab_file(Path.cwd()))
 
 
-def load(invocation: Invocation) -> Lab:
-    """Return the lab. Warn once on stderr about each key that is not supported yet, or has no effect.
+def load(invocation: Invocation, *, quiet: bool = False) -> Lab:
+    """Return the lab. Unless ``quiet``, warn on stderr about each key that has no effect, or not yet.
 
     Raises LabFileError with every problem.
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
-    for notice in lab.notices:
+    for notice in () if quiet else lab.notices:
         say(f"{lab.source}:{notice.line}: {notice}")
     return lab

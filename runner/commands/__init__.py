@@ -48,6 +48,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "snapshot": ("snapshots.command", "Save, restore and compare the state of all machines of the lab."),
+    "fork": (
+        "forks.command:fork",
+        "Copy the running lab into a network of its own beside it, with the same addresses.",
+    ),
+    "drop": (
+        "forks.command:drop_command",
+        "Remove a fork and all that runs in it. Asks first, unless -y is given.",
+    ),
     "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge.command",

@@ -27,7 +27,7 @@ from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
 from labrun.tasks.provision.planning import SeenMachine, see_machines
-from labrun.tasks.provision.snapshot_store import SNAPSHOTS, Snapshot
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS, Snapshot
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 
 if TYPE_CHECKING:
@@ -180,11 +180,13 @@ def _take_down(
     strays = see_strays(lab, uri) if whole else ()
     users = file_users(lab, uri)
     snapshots = SNAPSHOTS.of(lab) if whole and is_local(uri) else ()
-    if machines or networks or filters or forwards or snapshots:
+    # Inside a fork, its `down` is of what it has: not of the fork itself, nor of others.
+    forks = FORKS.of(lab) if whole and is_local(uri) and invocation.fork is None else ()
+    if machines or networks or filters or forwards or snapshots or forks:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
-        named += [f"snapshot {each.name}" for each in snapshots]
+        named += [f"snapshot {each.name}" for each in snapshots] + [f"fork {each.name}" for each in forks]
         confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines, users)
@@ -199,6 +201,7 @@ def _take_down(
     if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri, users)
         rows += _remove_snapshots(lab, snapshots)
+        rows += _drop_forks(uri, forks)
     rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
@@ -213,6 +216,13 @@ def _remove_snapshots(lab: str, snapshots: Sequence[Snapshot]) -> list[Outcome]:
     return [
         Outcome(HYPERVISOR, "snapshot", each.name, Status.CHANGED, "absent", "removed") for each in snapshots
     ]
+
+
+def _drop_forks(uri: str, forks: Sequence[Snapshot]) -> list[Outcome]:
+    """Drop the lab's forks. Return their rows."""
+    from labrun.runner.commands.forks.command import dropped
+
+    return [dropped(fork, uri) for fork in forks]
 
 
 def _keeps_storage(stray: Stray) -> bool:

@@ -65,7 +65,7 @@ def find_users() -> ImageUsers:
             errors.append(error)
     trees = {}
     for note in sorted(LABS.glob("*/*/complete")):
-        tree = Path(note.read_text(encoding="utf-8")).parent
+        tree = Path(note.read_text(encoding="utf-8").rpartition(":")[2]).parent
         trees[tree] = str(read_image_manifest(tree / "image.json").get("name") or "")
         found.add((trees[tree], f"{note.parent.parent.name}/{note.parent.name}"))
     for image, user in _in_snapshots(trees, volumes):
@@ -87,7 +87,7 @@ def _in_snapshots(trees: dict[Path, str], volumes: set[str]) -> Iterator[tuple[s
     for noun, snapshot in copies:
         for host, kept in snapshot.machines.items():
             if kept.kind == "lxc":
-                tree = Path(kept.base).parent
+                tree = Path(kept.base.rpartition(":")[2]).parent
                 trees[tree] = kept.image or str(read_image_manifest(tree / "image.json").get("name") or "")
                 image = trees[tree]
             else:

@@ -42,9 +42,10 @@ class ContainerKeeper:
 
     def stage(self, machine: MachineFolder) -> None:
         """Copy the kept layer beside the present one."""
-        if not Path(machine.base).is_dir():
+        gone = [layer for layer in machine.base.split(":") if not Path(layer).is_dir()]
+        if gone:
             raise HypervisorError(
-                f"the image that it stands on is gone: {machine.base}", host=machine.host, step="snapshot"
+                f"the image that it stands on is gone: {gone[0]}", host=machine.host, step="snapshot"
             )
         overlay = Overlay.of(machine.lab, machine.host, machine.uri)
         self.unstage(machine)

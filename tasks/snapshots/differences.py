@@ -37,15 +37,26 @@ class Change:
 
 @dataclass(slots=True)
 class Layers:
-    """A container's root as an overlay shows it: ``upper`` on ``lower``."""
+    """A container's root as an overlay shows it: ``upper`` on ``lower``, an image or layers again."""
 
     upper: Path
-    lower: Path
+    lower: Path | Layers
     _there: dict[str, os.stat_result] = field(default_factory=dict)
     _opaque: set[str] = field(default_factory=set)
 
+    @classmethod
+    def of(cls, upper: Path, base: str) -> Layers:
+        """Return an upper layer on what an overlay's ``lowerdir`` names, from the top down, with colons."""
+        *above, image = base.split(":")
+        lower: Path | Layers = Path(image)
+        for layer in reversed(above):
+            lower = cls(Path(layer), lower)
+        return cls(upper, lower)
+
     def scan(self) -> set[str]:
         """Read the upper layer, and return the relative paths of all that is in it. Raises OSError."""
+        if isinstance(self.lower, Layers):
+            self.lower.scan()
         self._walk("")
         return set(self._there)
 
@@ -70,6 +81,8 @@ class Layers:
             above = self._there.get(str(parent))
             if above is not None and (str(parent) in self._opaque or not stat.S_ISDIR(above.st_mode)):
                 return None
+        if isinstance(self.lower, Layers):
+            return self.lower.at(relative)
         path = self.lower / relative
         try:
             return path, path.lstat()

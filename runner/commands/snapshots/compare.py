@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
@@ -60,8 +59,8 @@ def _file_rows(snapshot: Snapshot, host: str, kept: KeptMachine, seen: SeenMachi
         yield _skipped(host, "the files of a VM cannot be seen from outside")
         return
     overlay = Overlay.of(snapshot.lab, host, seen.uri)
-    before = Layers(snapshot.of(host) / UPPER, Path(kept.base))
-    after = Layers(overlay.upper, overlay.lower)
+    before = Layers.of(snapshot.of(host) / UPPER, kept.base)
+    after = Layers.of(overlay.upper, str(overlay.lower))
     shown, noise, further = 0, 0, Counter[str]()
     for change in changes(before, after):
         if is_noise(change.path):
