@@ -105,6 +105,8 @@ def verb(
                 invocation = replace(invocation, recording=recording)
 
             run = partial(body, invocation, **arguments)
+            if invocation.fork is not None:
+                invocation, run = _in_fork(invocation, body, arguments)
             if (error := _two_documents(params, arguments, invocation)) is not None:
                 run = partial(Report, error=error)
             with log_to_stderr(invocation):
@@ -124,6 +126,19 @@ def verb(
         return command
 
     return wrap
+
+
+def _in_fork(
+    invocation: Invocation, body: Callable[..., Report], arguments: Mapping[str, object]
+) -> tuple[Invocation, partial[Report]]:
+    """Return the invocation in its fork, and the command's body; one that fails if it cannot enter."""
+    from labrun.runner.engine.forks import in_fork
+
+    try:
+        inside = in_fork(invocation)
+    except LabrunError as error:
+        return invocation, partial(Report, error=error)
+    return inside, partial(body, inside, **arguments)
 
 
 def _two_documents(

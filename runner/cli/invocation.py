@@ -56,9 +56,10 @@ class Invocation:
 
     ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` is in seconds, None = the command's
     default; ``chosen_workers`` = ``workers`` is the user's. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2
-    (``-vv``). ``color`` is the user's choice; colour also needs a terminal. ``history`` is a file to use
-    instead of the lab's default, ``recording`` writes this run to it. ``interruption`` is the signal that
-    ends the command, shared by all runs of a loop. ``started`` is a ``time.monotonic()``.
+    (``-vv``). ``color`` is the user's choice; colour also needs a terminal. ``fork`` is the one to work in,
+    None for the lab itself. ``history`` is a file to use instead of the lab's default, ``recording`` writes
+    this run to it. ``interruption`` is the signal that ends the command, shared by all runs of a loop.
+    ``started`` is a ``time.monotonic()``.
     """
 
     command: str
@@ -73,6 +74,7 @@ class Invocation:
     verbosity: int = 0
     color: bool = True
     state_dir: Path | None = None
+    fork: str | None = None
     history: Path | None = None
     recording: RunRecord = field(default_factory=RunRecord, compare=False, repr=False)
     interruption: Interruption = field(default_factory=Interruption, compare=False, repr=False)

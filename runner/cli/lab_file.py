@@ -24,15 +24,16 @@ def lab_path(given: str | None) -> str:
     return str(find_lab_file(Path.cwd()))
 
 
-def load(invocation: Invocation) -> Lab:
-    """Return the lab. Warn once on stderr about each key that has no effect.
+def load(invocation: Invocation, *, quiet: bool = False) -> Lab:
+    """Return the lab. Unless ``quiet``, warn on stderr about each key that has no effect.
 
     Raises LabFileError with every problem.
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
-    say_notices(lab)
+    if not quiet:
+        say_notices(lab)
     return lab
 
 

@@ -110,6 +110,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             help=f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
         ),
         option(["--timeout"], callback=_seconds, metavar="SECONDS", help="Time limit for each host."),
+        option(["-f", "--fork"], metavar="NAME", help="Work in this fork of the lab."),
         option(["-y", "--yes"], is_flag=True, help="Do not ask for confirmation."),
         flag(
             ["-v", "--verbose", "verbosity"],
@@ -158,6 +159,7 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
         verbosity=_verbosity(words or _words_of(os.environ)),
         color=not (given("no_color") or os.environ.get("NO_COLOR")),
         state_dir=given("state_dir"),
+        fork=given("fork"),
         history=given("history"),
     )
 

@@ -47,6 +47,15 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("power:stop", "Shut the machines down and keep them."),
     "restart": ("power:restart", "Shut the machines down, start them again, and wait until they are ready."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
+    "snapshot": ("snapshots.command", "Save, restore and compare the state of all machines of the lab."),
+    "fork": (
+        "forks.command:fork",
+        "Copy the running lab into a network of its own beside it, with the same addresses.",
+    ),
+    "drop": (
+        "forks.command:drop_command",
+        "Remove a fork and all that runs in it. Asks first, unless -y is given.",
+    ),
     "image": ("image", "List, pull, build, import, check and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge.command",

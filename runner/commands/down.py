@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import HypervisorError, LabFileError, LabrunError, UsageError
-from labrun.hypervisor import connect, enter_network
+from labrun.hypervisor import connect, enter_network, is_local
 from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -27,6 +27,7 @@ from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
 from labrun.tasks.provision.planning import SeenMachine, see_machines
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS, Snapshot
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
             found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri, file_users(lab, uri))
+                SNAPSHOTS.remove_lab(lab)
                 _forget(state, invocation)
     return found
 
@@ -187,10 +189,15 @@ def take_down(
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     users = file_users(lab, uri)
-    if not is_confirmed and (machines or networks or filters or forwards):
+    snapshots = SNAPSHOTS.of(lab) if whole and is_local(uri) else ()
+    # Inside a fork, its `down` is of what it has: not of the fork itself, nor of others.
+    forks = FORKS.of(lab) if whole and is_local(uri) and invocation.fork is None else ()
+    is_something = machines or networks or filters or forwards or snapshots or forks
+    if is_something and not is_confirmed:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
+        named += [f"snapshot {each.name}" for each in snapshots] + [f"fork {each.name}" for each in forks]
         confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines, users)
@@ -204,10 +211,29 @@ def take_down(
     # The disks of a machine that was renamed are in the lab's storage.
     if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri, users)
+        rows += _remove_snapshots(lab, snapshots)
+        rows += _drop_forks(uri, forks)
     rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
+
+
+def _remove_snapshots(lab: str, snapshots: Sequence[Snapshot]) -> list[Outcome]:
+    """Remove the lab's snapshots and what killed runs have left of some. Return the rows of snapshots."""
+    if not SNAPSHOTS.folder(lab).exists():
+        return []
+    SNAPSHOTS.remove_lab(lab)
+    return [
+        Outcome(HYPERVISOR, "snapshot", each.name, Status.CHANGED, "absent", "removed") for each in snapshots
+    ]
+
+
+def _drop_forks(uri: str, forks: Sequence[Snapshot]) -> list[Outcome]:
+    """Drop the lab's forks. Return their rows."""
+    from labrun.runner.commands.forks.command import dropped
+
+    return [dropped(fork, uri) for fork in forks]
 
 
 def _keeps_storage(stray: Stray) -> bool:

@@ -16,6 +16,7 @@ from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.image_manifest import read_image_manifest
 from labrun.tasks.provision.image_volume import backing_volumes
 from labrun.tasks.provision.overlay import LABS
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS
 from labrun.tasks.provision.volumes import LAB_POOLS
 
 __all__ = ["LOCAL", "ImageUsers", "find_users"]
@@ -64,9 +65,11 @@ def find_users() -> ImageUsers:
             errors.append(error)
     trees = {}
     for note in sorted(LABS.glob("*/*/complete")):
-        tree = Path(note.read_text(encoding="utf-8")).parent
+        tree = Path(note.read_text(encoding="utf-8").rpartition(":")[2]).parent
         trees[tree] = str(read_image_manifest(tree / "image.json").get("name") or "")
         found.add((trees[tree], f"{note.parent.parent.name}/{note.parent.name}"))
+    for image, user in _in_snapshots(trees, volumes):
+        found.add((image, user))
     machines: dict[str, tuple[str, ...]] = {}
     for image, machine in sorted(found):
         machines[image] = (*machines.get(image, ()), machine)
@@ -76,6 +79,21 @@ def find_users() -> ImageUsers:
         frozenset(volumes),
         errors[0].reason if len(errors) == len(uris) else "",
     )
+
+
+def _in_snapshots(trees: dict[Path, str], volumes: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the users that are kept in snapshots, whose machines may be gone or stand on another version."""
+    copies = [(store.noun, copy) for store in (SNAPSHOTS, FORKS) for copy in store.all()]
+    for noun, snapshot in copies:
+        for host, kept in snapshot.machines.items():
+            if kept.kind == "lxc":
+                tree = Path(kept.base.rpartition(":")[2]).parent
+                trees[tree] = kept.image or str(read_image_manifest(tree / "image.json").get("name") or "")
+                image = trees[tree]
+            else:
+                volumes.add(kept.base)
+                image = kept.image
+            yield image, f"{snapshot.lab}/{host} ({noun} {snapshot.name})"
 
 
 def _tagged(connection: Any, volumes: set[str]) -> Iterator[tuple[str, str]]:

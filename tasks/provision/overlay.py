@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from labrun.hypervisor import in_daemon_namespace
 from labrun.tasks.guest.scripts import guest_script, hypervisor_script, unit_file
 from labrun.tasks.provision.driver import Seed
 
-__all__ = ["DIRECT_UNIT", "LABS", "Overlay", "remove_cgroups"]
+__all__ = ["DIRECT_UNIT", "LABS", "Overlay", "remove_cgroups", "remove_groups"]
 
 LABS = Path("/var/lib/labrun/labs")
 """The directory on the hypervisor for the files of every lab's machines."""
@@ -106,10 +107,36 @@ class Overlay:
         (units / DIRECT_UNIT).write_text(unit_file(DIRECT_UNIT), encoding="utf-8")
         (wanted / DIRECT_UNIT).symlink_to(f"../{DIRECT_UNIT}")
 
+    @property
+    def staged(self) -> Path:
+        """Return the directory of an upper layer that waits to replace the present one."""
+        return self.directory / "upper.staged"
+
+    def replace_upper(self, lower: Path) -> None:
+        """Put the staged upper layer in the place of the present one, on ``lower``; the container is off."""
+        self.unmount()
+        mark, former = self.directory / "complete", self.directory / "upper.former"
+        try:
+            mark.unlink(missing_ok=True)
+            for leftover in (self.directory / "work", former):
+                shutil.rmtree(leftover, ignore_errors=True)
+            if self.upper.exists():
+                self.upper.rename(former)
+            self.staged.rename(self.upper)
+            for path in (self.directory / "work", self.root):
+                path.mkdir(exist_ok=True)
+            mark.write_text(str(lower), encoding="utf-8")
+            shutil.rmtree(former, ignore_errors=True)
+        except OSError as error:
+            raise HypervisorError(
+                f"cannot replace {error.filename}: {error.strerror}", step="overlay"
+            ) from error
+
     def mount(self) -> None:
         """Mount the overlay in libvirtd's mount namespace; no error if it is mounted."""
         if self.is_mounted():
             return
+        # Of a fork's container it is two directories: what the lab's had written, and the image.
         options = f"lowerdir={self.lower},upperdir={self.upper},workdir={self.directory / 'work'}"
         command = ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)]
         _run([*in_daemon_namespace(self.uri), *command], "cannot mount the overlay")
@@ -139,6 +166,10 @@ class Overlay:
 
 def remove_cgroups(uri: str, domain: str) -> None:
     """Remove the control groups that a stopped container's init created."""
-    prefix = in_daemon_namespace(uri)
-    command = [*prefix, "unshare", "-m", "sh", "-s", f"labrun-{domain}"]
+    remove_groups(uri, [f"labrun-{domain}"])
+
+
+def remove_groups(uri: str, names: Iterable[str]) -> None:
+    """Remove the control groups of these names, and those in them, as far as nothing runs there."""
+    command = [*in_daemon_namespace(uri), "unshare", "-m", "sh", "-s", *names]
     _run(command, "cannot remove the control groups", script=hypervisor_script("remove_cgroups"))

@@ -103,7 +103,7 @@ ROOMS = {
     ),
     "tasks": (
         *("guest", "judging", "host_bridge", "state", "configure", "collect", "provision"),
-        *("out_of_band", "drift", "faults", "doctor"),
+        *("snapshots", "forks", "out_of_band", "drift", "faults", "doctor"),
     ),
     "runner": ("cli", "history", "engine", "views", "verb", "watching", "timer", "commands", "main"),
 }

@@ -1,0 +1,82 @@
+"""Give the machines of a lab the state of a snapshot, and wait until they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome, Status
+from labrun.runner.commands.snapshots.saving import folder_of
+from labrun.runner.engine.session import Session, hypervisor_engine
+from labrun.tasks.provision.snapshot_store import KeptMachine, Snapshot
+
+if TYPE_CHECKING:
+    from labrun.tasks.provision.planning import SeenMachine
+
+__all__ = ["restore_lab", "start_machines"]
+
+
+def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, wait: bool) -> list[Outcome]:
+    """Restore the chosen hosts, with the lab's lock held. Return their rows.
+
+    Nothing changes before the files of all of them are there.
+    """
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.snapshots.task import put_machine_back, stage_machine, unstage_all
+
+    seen = session.machines()
+    for host in chosen:
+        _refuse_other_kind(host, snapshot.machines[host], seen.get(host))
+    folders = {host: folder_of(snapshot, host) for host in chosen}
+    data = {host: {"snapshot": folder} for host, folder in folders.items()}
+    with hypervisor_engine(session.uri, data, until="been restored") as nornir:
+        rows = outcomes_of(nornir.run(stage_machine), "snapshot")
+        if any(row.exit_code for row in rows):
+            unstage_all([*folders.values()])
+            return [_not_begun(row) if row.status is Status.CHANGED else row for row in rows]
+        session.state.remember_host_keys(
+            {
+                host: (kept.addresses, kept.host_key)
+                for host in chosen
+                if (kept := snapshot.machines[host]).host_key
+            }
+        )
+        rows = outcomes_of(nornir.run(put_machine_back), "snapshot")
+    back = [row.host for row in rows if row.status is Status.CHANGED]
+    started = [host for host in back if snapshot.machines[host].state != "shut off"]
+    return rows + (start_machines(session, started, wait=wait) if started else [])
+
+
+def start_machines(session: Session, hosts: Sequence[str], *, wait: bool) -> list[Outcome]:
+    """Start machines as they are defined, and wait until they are ready, with the lab's lock held.
+
+    Return their rows. What the file says otherwise of them waits for the next `up`.
+    """
+    from labrun.runner.commands.up import carry_out
+    from labrun.tasks.provision.planning import plan_lab
+
+    plan = plan_lab(session.lab, session.uri, hosts)
+    machines = tuple(
+        replace(item, plan=replace(item.plan, action="start" if item.plan.start else "none", kept=""))
+        for item in plan.machines
+        if item.seen is not None
+    )
+    plan = replace(plan, machines=machines, networks=(), filters=(), forwards=())
+    return carry_out(session, plan, {}, wait=wait)
+
+
+def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -> None:
+    if seen is not None and seen.kind != kept.kind:
+        words = {"lxc": "a container", "qemu": "a VM"}
+        raise LabrunError(
+            f"it is {words[seen.kind]} now, and {words[kept.kind]} in the snapshot",
+            host=host,
+            step="snapshot",
+            hint="`--hosts` restores the others",
+        )
+
+
+def _not_begun(row: Outcome) -> Outcome:
+    return replace(row, status=Status.SKIPPED, actual="as before", why="others could not be restored")

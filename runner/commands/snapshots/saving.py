@@ -1,0 +1,105 @@
+"""Save the machines of a lab into a folder: as a snapshot, or as what a fork starts from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome, Status
+from labrun.runner.engine.session import Session, hypervisor_engine
+from labrun.tasks.provision.snapshot_store import (
+    SNAPSHOTS,
+    KeptMachine,
+    Snapshot,
+    Store,
+    finish_snapshot,
+    newest,
+)
+from labrun.tasks.snapshots.keeper import MachineFolder
+
+if TYPE_CHECKING:
+    from labrun.tasks.provision.planning import SeenMachine
+
+__all__ = ["folder_of", "save_lab", "skipped"]
+
+
+def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> list[Outcome]:
+    """Save the lab's machines as the copy ``name`` in a store, with the lab's lock held. Return their rows.
+
+    If one of them fails, there is no such copy.
+    """
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.snapshots.task import save_machine, still
+
+    lab = session.lab
+    seen = session.machines()
+    wanted = [host.name for host in lab.hosts.values() if host.machine is not None]
+    there = [host for host in wanted if host in seen]
+    if not there:
+        raise LabrunError("the lab has no machines yet", step="snapshot", hint="`labrun up` makes them")
+    earlier = newest(lab.name)
+    part = store.begin(lab.name, name)
+    machines = {host: _kept(session, seen[host]) for host in there}
+    snapshot = Snapshot(lab.name, name, _now(), store.folder(lab.name) / name, machines)
+    folders = {
+        host: replace(
+            folder_of(snapshot, host),
+            folder=part / host,
+            earlier=earlier.of(host) if earlier is not None and host in earlier.machines else None,
+        )
+        for host in there
+    }
+    data = {host: {"snapshot": folder} for host, folder in folders.items()}
+    try:
+        with hypervisor_engine(session.uri, data, until="been saved") as nornir, still([*folders.values()]):
+            rows = outcomes_of(nornir.run(save_machine), "snapshot")
+        if not any(row.exit_code for row in rows):
+            finish_snapshot(part, snapshot)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    absent = session.absent(seen)
+    return rows + [skipped(host, absent[host]) for host in wanted if host not in seen]
+
+
+def _kept(session: Session, seen: SeenMachine) -> KeptMachine:
+    from labrun.tasks.provision.overlay import Overlay
+
+    machine = seen.machine
+    extra: Mapping[str, str] = machine.tag.extra if machine.tag is not None else {}
+    if seen.kind == "lxc":
+        overlay = Overlay.of(session.lab.name, machine.host, seen.uri)
+        base = str(overlay.lower)
+    else:
+        base = extra.get("image-volume", "")
+    return KeptMachine(
+        seen.kind,
+        seen.uri,
+        machine.full_name,
+        machine.state,
+        extra.get("image", ""),
+        base,
+        dict(machine.defined),
+        tuple(session.state.host_addresses().get(machine.host, ())),
+        session.state.host_keys().get(machine.host, ""),
+    )
+
+
+def folder_of(snapshot: Snapshot, host: str) -> MachineFolder:
+    """Return what a keeper is given to work on a host of a snapshot."""
+    kept = snapshot.machines[host]
+    return MachineFolder(
+        kept.kind, kept.uri, snapshot.lab, host, kept.domain, kept.state, snapshot.of(host), kept.base
+    )
+
+
+def skipped(host: str, why: str) -> Outcome:
+    """Return the row of a machine that was left as it is."""
+    return Outcome(host, "snapshot", host, Status.SKIPPED, why=why)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Forks of a lab: copies with a libvirtd of their own, in namespaces of their own."""
