@@ -136,7 +136,7 @@ def arm(token: GuardToken, plan: HostPlan) -> str:
         "wide": wide,
         "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
         "spread": " ".join(dict.fromkeys(spreading(parts))),
-        "checkpoint": NMCLI.name in changed,
+        "checkpoint": any(part.checkpoint for part in parts),
         "state_text": _state_script(token, plan, rules=wide or NMCLI.name in changed),
         "undo_text": _undo_script(plan),
         "unit_text": _BOOT_UNIT,

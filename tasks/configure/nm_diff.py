@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.secrets import MASK, is_secret
-from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.facts.nics import ManagedNic, Nic
+from labrun.tasks.guest.facts.nm import Device
 from labrun.tasks.guest.facts.routes import BY_HAND
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
 
@@ -31,7 +32,7 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
             yield f"+{name}: {MASK if is_secret(name) else want[name]}"
 
 
-def runtime_diff(sections: Sections, device: Device, link: Nic) -> Iterator[str]:
+def runtime_diff(sections: Sections, device: ManagedNic, link: Nic) -> Iterator[str]:
     """Yield the addresses, routes, name servers and MTU in which the kernel differs from the profile."""
     for version in (4, 6):
         meant = intent(sections, version)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
+from labrun.tasks.configure.nic_family import chosen_nic
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, resolver_diff, shown_choices
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_config import left_alone
@@ -22,7 +22,8 @@ from labrun.tasks.configure.nm_diff import (
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
-from labrun.tasks.guest.facts.nm import UNITS, Device, Nic, NmState, priority_of, rivals
+from labrun.tasks.guest.facts.nics import ManagedNic, Nic
+from labrun.tasks.guest.facts.nm import UNITS, Device, NmState, priority_of, rivals
 from labrun.tasks.guest.facts.units import no_start
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
@@ -30,6 +31,7 @@ from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, spelled
 
 __all__ = ["PlannedNic", "Profile", "is_loose"]
 
+_T = TypeVar("_T", bound=ManagedNic)
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
 _RUNTIME = "/run/NetworkManager/system-connections"
 
@@ -93,6 +95,10 @@ class Profile:
             return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
         return replace(plain, sections=sections)
 
+    def chosen(self, by_mac: Mapping[str, _T], nics: Mapping[str, Nic]) -> _T | None:
+        """Return the NIC that the profile is for, among those of its manager; None if there is none."""
+        return chosen_nic(self.mac, self.marks, by_mac, nics)
+
     @property
     def path(self) -> str:
         """Return the path of the profile's file."""
@@ -130,7 +136,7 @@ class PlannedNic:
 
     def plan(self, work: Work) -> None:
         """Add this NIC's item, and the steps to fix it, to the work."""
-        device = self._device()
+        device = self.profile.chosen(self.state.devices, self.state.nics)
         reason = self._refusal(device)
         if reason is not None or device is None:
             work.items.append(self.profile.refused(reason or "", is_there=device is not None))
@@ -148,7 +154,7 @@ class PlannedNic:
         no_ipv6 = [*ipv6_diff(profile.sections, device, self.state)]
         # On an existing machine the file of name servers is left as it is.
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
-        hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
+        hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state.rules)]
         in_force = [
             *hidden,
             *runtime_diff(profile.sections, device, link),
@@ -163,7 +169,7 @@ class PlannedNic:
             + "".join(
                 f"{line}\n"
                 for line in (
-                    *shown_choices(profile.sections, device, link, self.state),
+                    *shown_choices(profile.sections, device, link, self.state.rules),
                     *no_ipv6,
                     *resolver,
                 )
@@ -258,15 +264,6 @@ class PlannedNic:
             yield from explain_profile(new)
         if replaced:
             yield from _removed(replaced)
-
-    def _device(self) -> Device | None:
-        """Return the NIC with the profile's MAC; without one, the NIC that its marks identify."""
-        if self.profile.mac:
-            return self.state.devices.get(self.profile.mac)
-        by_name = {device.interface: device for device in self.state.devices.values()}
-        shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
-        marked = marked_nic(self.profile.marks, shown)
-        return by_name[marked] if marked is not None else None
 
     def _bound(self, device: Device) -> Profile:
         """Return the profile with the NIC's actual MAC."""
