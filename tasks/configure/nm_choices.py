@@ -111,12 +111,12 @@ def resolver_diff(sections: Sections, device: Device, state: NmState) -> Iterato
         yield f"+{RESOLVER}: nameserver {' '.join(missing)}"
 
 
-def ipv6_diff(sections: Sections, device: Device, state: NmState) -> Iterator[str]:
+def ipv6_diff(sections: Sections, interface: str, no_ipv6: frozenset[str]) -> Iterator[str]:
     """Yield the kernel's switch that keeps a profile's IPv6 addresses off the NIC."""
     meant = intent(sections, 6)
-    if device.interface in state.no_ipv6 and (meant.addresses or meant.method == "auto"):
-        yield f"-net.ipv6.conf.{device.interface}.disable_ipv6: 1"
-        yield f"+net.ipv6.conf.{device.interface}.disable_ipv6: 0"
+    if interface in no_ipv6 and (meant.addresses or meant.method == "auto"):
+        yield f"-net.ipv6.conf.{interface}.disable_ipv6: 1"
+        yield f"+net.ipv6.conf.{interface}.disable_ipv6: 0"
 
 
 def _is_there(text: str, there: Sequence[PolicyRule]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from labrun.secrets import MASK, is_secret
 from labrun.tasks.guest.facts.nics import ManagedNic, Nic
-from labrun.tasks.guest.facts.nm import Device
 from labrun.tasks.guest.facts.routes import BY_HAND
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
 
@@ -97,7 +96,7 @@ def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
     yield from (f"via {hop.via}" for hop in sorted(found, key=lambda hop: (hop.prefix.version, str(hop.via))))
 
 
-def actual_summary(device: Device, link: Nic, profile: str) -> str:
+def actual_summary(device: ManagedNic, link: Nic, profile: str) -> str:
     """Return addresses and gateway in short form, plus the active profile if it is not ``profile``."""
     words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
     words.extend(_gateways(frozenset(link.routes)))
@@ -114,7 +113,7 @@ def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def shown_state(device: Device, link: Nic) -> str:
+def shown_state(device: ManagedNic, link: Nic) -> str:
     """Return a NIC's active state, one item per line, without transient parts."""
     addresses = {address for address in link.addresses if address.version == 4} | link.lasting
     lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]

@@ -14,9 +14,10 @@ from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.route_patterns import route_pattern
 from labrun.secrets import is_secret
 from labrun.tasks.configure.nic_family import Claim
+from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
-from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
+from labrun.tasks.configure.nm_nic import PlannedNic, is_loose
 from labrun.tasks.configure.nm_profiles import DIRECTORY, property_fault
 from labrun.tasks.configure.nm_script import Work, apply_script, no_ipv6_file
 from labrun.tasks.configure.nm_undo import undo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
@@ -13,14 +14,27 @@ from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.keyfile import Hop
 from labrun.tasks.guest.shell import Facts
 
-__all__ = ["ManagedNic", "Nic", "nics_of"]
+__all__ = ["IPV6_SWITCHES", "ManagedNic", "Nic", "nics_of", "without_ipv6"]
+
+IPV6_SWITCHES = "/proc/sys/net/ipv6/conf/*/disable_ipv6"
+_NO_IPV6 = re.compile(r"/proc/sys/net/ipv6/conf/[^/]+/disable_ipv6")
 
 
 class ManagedNic(Protocol):
     """What the manager of a NIC reports of it beyond the kernel's state.
 
-    ``searches`` are the domains that names are looked up in, None if the manager does not say.
+    ``profile`` identifies the settings in force, ``profile_id`` is their name for people. ``searches`` are
+    the domains that names are looked up in, None if the manager does not say.
     """
+
+    @property
+    def profile(self) -> str | None: ...
+
+    @property
+    def profile_id(self) -> str: ...
+
+    @property
+    def is_up(self) -> bool: ...
 
     @property
     def interface(self) -> str: ...
@@ -44,6 +58,12 @@ class Nic:
     lasting: frozenset[IPv4Interface | IPv6Interface]
     routes: Mapping[Hop, str]
     metrics: Mapping[Hop, frozenset[int]] = field(default_factory=dict)
+
+
+def without_ipv6(facts: Facts) -> frozenset[str]:
+    """Return the NICs on which the kernel has IPv6 switched off, as far as :data:`IPV6_SWITCHES` was read."""
+    off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
+    return frozenset(path.split("/")[-2] for path in off)
 
 
 def nics_of(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> dict[str, Nic]:

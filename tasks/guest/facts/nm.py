@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -20,7 +19,7 @@ from labrun.bounded import (
 )
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import answer
-from labrun.tasks.guest.facts.nics import Nic, nics_of
+from labrun.tasks.guest.facts.nics import IPV6_SWITCHES, Nic, nics_of, without_ipv6
 from labrun.tasks.guest.facts.rules import PolicyRule, rules
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
@@ -42,8 +41,6 @@ _BUS = "org.freedesktop.NetworkManager"
 _ROOT = "/org/freedesktop/NetworkManager"
 RESOLVER = "/etc/resolv.conf"
 _WRITTEN = "/run/NetworkManager/resolv.conf"
-IPV6_SWITCHES = "/proc/sys/net/ipv6/conf/*/disable_ipv6"
-_NO_IPV6 = re.compile(r"/proc/sys/net/ipv6/conf/[^/]+/disable_ipv6")
 # NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _ETHERNET, _VETH = 1, 20
@@ -161,9 +158,7 @@ def _state(facts: Facts) -> NmState:
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
     policy = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
-    off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
-    no_ipv6 = frozenset(path.split("/")[-2] for path in off)
-    return NmState(devices, nics_of(facts, ()), loaded, policy, _resolver(known, facts), no_ipv6)
+    return NmState(devices, nics_of(facts, ()), loaded, policy, _resolver(known, facts), without_ipv6(facts))
 
 
 def _resolver(

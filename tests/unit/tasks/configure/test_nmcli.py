@@ -401,14 +401,14 @@ def test_name_servers_of_a_lease_are_missed_as_well() -> None:
 
 
 def test_a_nic_whose_ipv6_is_switched_off_is_named_where_the_profile_has_any() -> None:
-    off = NmState({}, {}, frozenset(), no_ipv6=frozenset({"eth0", "all"}))
+    off = frozenset({"eth0", "all"})
     six = parse(PLAIN.replace("method=link-local", "method=manual\naddress1=fd00::9/64"))
-    assert list(ipv6_diff(six, device(), off)) == [
+    assert list(ipv6_diff(six, "eth0", off)) == [
         "-net.ipv6.conf.eth0.disable_ipv6: 1",
         "+net.ipv6.conf.eth0.disable_ipv6: 0",
     ]
-    assert list(ipv6_diff(six, device(interface="eth1"), off)) == []
-    assert list(ipv6_diff(parse(PLAIN), device(), off)) == []
+    assert list(ipv6_diff(six, "eth1", off)) == []
+    assert list(ipv6_diff(parse(PLAIN), "eth0", off)) == []
 
 
 DHCP = "[ipv4]\nmethod=auto\n{}[ipv6]\nmethod=link-local\n"
