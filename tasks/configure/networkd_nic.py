@@ -86,11 +86,7 @@ class NetworkdNic:
         if changed or unreadable:
             work.write[path] = text
         work.remove.extend(added)
-        if (
-            kernel.mtu != 1500
-            and "mtu" not in sections.get("ethernet", {})
-            and "mtu" in (stored or "").lower()
-        ):
+        if "mtu" not in sections.get("ethernet", {}) and "mtu" in (stored or "").lower():
             work.reset_mtu.append(link.interface)
         if no_ipv6:
             work.enable_ipv6.append(link.interface)
