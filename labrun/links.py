@@ -43,7 +43,8 @@ class Link:
     is what its packets wait in (such as ``fq_codel``). ``burned_in`` is the NIC's own MAC if it is known and
     another one is set. ``kind`` is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the
     device of this host that it stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if
-    there is none. ``unusable`` are addresses that do not count, with the reason.
+    there is none. ``unusable`` are addresses that do not count, with the reason. ``index`` is the kernel's
+    number of it, 0 if it is not known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Link:
     queue: str = ""
     held: tuple[LinkAddress, ...] = ()
     unusable: tuple[tuple[IPv4Interface | IPv6Interface, str], ...] = ()
+    index: int = 0
 
     @property
     def is_stacked(self) -> bool:
@@ -122,6 +124,7 @@ def _link(link: Mapping[str, Any]) -> Link:
         queue=as_text(link.get("qdisc") or "", _WHAT),
         held=tuple(_addresses(link)),
         unusable=tuple(_unusable(link)),
+        index=as_integer(link.get("ifindex", 0), _WHAT),
     )
 
 

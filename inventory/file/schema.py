@@ -30,6 +30,7 @@ from labrun.inventory.file.name_types import (
 )
 from labrun.inventory.file.network_models import FilterRuleModel, LeftRoutesModel, NetworkModel
 from labrun.inventory.file.pydantic_types import Matching, Section, wrong
+from labrun.inventory.recipes import RecipeName
 
 __all__ = ["ImageModel", "LabFile"]
 
@@ -42,7 +43,7 @@ class ImageModel(Section):
     ) = None
     sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "SHA-256 digest", "64 hex digits")] | None = None
     path: Line | None = None
-    build: Literal["debian-12"] | None = None
+    build: RecipeName | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ImageModel:

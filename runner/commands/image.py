@@ -109,22 +109,25 @@ def _age(made: str) -> str:
 def build(invocation: Invocation, name: str) -> Report:
     """Build an image: the tree for containers and the disk for VMs.
 
-    NAME is debian-12. Does nothing if the image was already built from the same recipe.
+    NAME is debian-12, or one of its variants such as debian-12:networkd, which makes the image
+    debian-12-networkd. Does nothing if the image was already built from the same recipe.
     """
-    from labrun.tasks.provision.image_build import build_debian_12, find_image
+    from labrun.inventory.recipes import RECIPES
+    from labrun.tasks.provision.image_build import build_image, find_image
 
-    if name != "debian-12":
+    recipe = RECIPES.get(name)
+    if recipe is None:
         raise UsageError(
             f'there is no recipe for "{name}"',
-            hint="debian-12 can be built; `labrun image pull` and `import` bring in other cloud images",
+            hint=f"{', '.join(RECIPES)} can be built; `labrun image pull` and `import` bring in other images",
         )
-    before = find_image(image_directory(), name)
+    before = find_image(image_directory(), recipe.stored)
     with progress([HYPERVISOR], invocation):
-        built = build_debian_12(image_directory(), progress=_report_share)
+        built = build_image(recipe, image_directory(), progress=_report_share)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
     actual = "built" if is_new else "already built from the same recipe"
-    return Report(outcomes=[_row(name, status, actual, invocation.seconds)])
+    return Report(outcomes=[_row(recipe.stored, status, actual, invocation.seconds)])
 
 
 @verb("pull", group=command)

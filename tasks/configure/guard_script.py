@@ -7,13 +7,21 @@ in memory, where creating the file ``decided`` settles the outcome: the first to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.guest.facts.guard import GUARD, LIVE
-from labrun.tasks.guest.scripts import assigned, function, guest_script, quote, unit_file, words
+from labrun.tasks.guest.scripts import (
+    assigned,
+    function,
+    guest_script,
+    openrc_service,
+    quote,
+    unit_file,
+    words,
+)
 from labrun.tasks.guest.shell import section
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
@@ -43,6 +51,7 @@ _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 # A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any
 # service would start this too, because sysinit.target wants it: hence its check of the directory in memory.
 _BOOT_UNIT = unit_file("labrun-guard.service")
+_BOOT_SERVICE = openrc_service("labrun-guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,11 @@ def applying_seconds(token: GuardToken, plan: HostPlan) -> int:
     return min(token.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
 
 
+def _settled(values: Mapping[str, str | int | bool]) -> str:
+    """Return the assignments, with the places of the guard where the guest's init looks for them."""
+    return assigned(values) + guest_script("guard_places")
+
+
 def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
     """Return the first part of the script that undoes: its values, and how the host's state is listed."""
     values: dict[str, str | int | bool] = {
@@ -95,11 +109,13 @@ def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
         **_PLACES,
     }
     # Whole folders are only kept, and restored, if anything may have changed in them.
-    wide = "".join(map(guest_script, ("trees", "outside", "hidden"))) if is_wide(plan) else ""
+    wide = (
+        "".join(map(guest_script, ("trees", "outside", "hidden", "outside_openrc"))) if is_wide(plan) else ""
+    )
     return (
         f"# labrun: rolls back what run {token.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}{wide}"
+        f"{_settled(values)}{guest_script('snapshot')}{wide}"
     )
 
 
@@ -136,15 +152,16 @@ def arm(token: GuardToken, plan: HostPlan) -> str:
         "wide": wide,
         "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
         "spread": " ".join(dict.fromkeys(spreading(parts))),
-        "checkpoint": NMCLI.name in changed,
+        "checkpoint": any(part.checkpoint for part in parts),
         "state_text": _state_script(token, plan, rules=wide or NMCLI.name in changed),
         "undo_text": _undo_script(plan),
         "unit_text": _BOOT_UNIT,
+        "init_text": _BOOT_SERVICE,
         **_PLACES,
     }
     keep_all = function("keep_all", _keep(path for part in parts for path in part.saves))
-    vital = guest_script("vital") if wide else ""
-    lines = f"{assigned(values)}{keep_all}{vital}{guest_script('arm')}"
+    vital = guest_script("services_openrc") + guest_script("vital") if wide else ""
+    lines = f"{_settled(values)}{keep_all}{vital}{guest_script('arm')}"
     text = f"{guest_script('own_process')}{section('guard', lines)}"
     mark = f"export LABRUN_CHANGE={quote(token.run)}\n"
     return f"{text}[ $status -eq 0 ] || {{\n{_give_up(token)}frame end; exit 0; }}\n{mark}"
@@ -172,7 +189,7 @@ def _keep(paths: Iterable[str]) -> str:
 def _give_up(token: GuardToken) -> str:
     """Return shell text that reports why the guard could not be armed and removes its traces."""
     tidy = function("tidy", guest_script("tidy"))
-    return f"{assigned({'run': token.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
+    return f"{_settled({'run': token.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
 
 
 def nothing_more(token: GuardToken, plan: HostPlan) -> str:
@@ -189,7 +206,7 @@ def confirm(run: str, record: str) -> str:
     It is the section ``confirm``: status 0 = confirmed. ``record`` is shell text that records the change.
     """
     lines = (
-        f"{assigned({'run': run, **_PLACES})}{guest_script('confirm')}set +e\n{guest_script('tidy')}exit 0"
+        f"{_settled({'run': run, **_PLACES})}{guest_script('confirm')}set +e\n{guest_script('tidy')}exit 0"
     )
     return f"{section('confirm', lines)}if [ $status -eq 0 ]; then\n{section('record', record)}fi\n"
 
@@ -199,4 +216,4 @@ def trigger(occasion: str, run: str) -> str:
 
     ``occasion`` is ``now``, or ``again`` for a leftover guard.
     """
-    return assigned({"occasion": occasion, "run": run, **_PLACES}) + guest_script("trigger")
+    return _settled({"occasion": occasion, "run": run, **_PLACES}) + guest_script("trigger")

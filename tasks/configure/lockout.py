@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address
-from labrun.tasks.guest.facts.nm import Nic
+from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts

@@ -46,7 +46,12 @@ _Units = Mapping[str, Mapping[str, str]]
 def next_boot_probe() -> Probe:
     """Return the probe for it, for hosts whose guard covers the whole system."""
     return Probe(
-        (), assigned({"guard": GUARD}) + guest_script("vital").strip() + "\n" + guest_script("next_boot")
+        (),
+        assigned({"guard": GUARD})
+        + guest_script("services_openrc")
+        + guest_script("vital").strip()
+        + "\n"
+        + guest_script("next_boot"),
     )
 
 

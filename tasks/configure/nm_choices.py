@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from labrun.inventory.model import Prefix
-from labrun.tasks.guest.facts.nm import RESOLVER, Device, Nic, NmState
+from labrun.tasks.guest.facts.nics import ManagedNic, Nic
+from labrun.tasks.guest.facts.nm import RESOLVER, Device, NmState
 from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.keyfile import Intent, Sections, intent
 
@@ -75,13 +76,15 @@ def _prefix(text: str) -> Prefix | None:
     return prefix if prefix.prefixlen else None
 
 
-def choices_diff(sections: Sections, device: Device, link: Nic, state: NmState) -> Iterator[str]:
+def choices_diff(
+    sections: Sections, device: ManagedNic, link: Nic, rules: tuple[PolicyRule, ...] | None
+) -> Iterator[str]:
     """Yield the metrics, policy rules and search domains in which the kernel differs from the profile."""
     for version in (4, 6):
         meant = intent(sections, version)
         yield from _metrics_diff(meant, link, version)
-        there = [rule for rule in state.rules or () if rule.version == version]
-        if state.rules is not None:
+        there = [rule for rule in rules or () if rule.version == version]
+        if rules is not None:
             yield from (f"+ip rule {text}" for text in meant.rules if not _is_there(text, there))
         if device.searches is not None and meant.method not in ("disabled", "ignore"):
             known = set(map(_domain, device.searches))
@@ -108,12 +111,12 @@ def resolver_diff(sections: Sections, device: Device, state: NmState) -> Iterato
         yield f"+{RESOLVER}: nameserver {' '.join(missing)}"
 
 
-def ipv6_diff(sections: Sections, device: Device, state: NmState) -> Iterator[str]:
+def ipv6_diff(sections: Sections, interface: str, no_ipv6: frozenset[str]) -> Iterator[str]:
     """Yield the kernel's switch that keeps a profile's IPv6 addresses off the NIC."""
     meant = intent(sections, 6)
-    if device.interface in state.no_ipv6 and (meant.addresses or meant.method == "auto"):
-        yield f"-net.ipv6.conf.{device.interface}.disable_ipv6: 1"
-        yield f"+net.ipv6.conf.{device.interface}.disable_ipv6: 0"
+    if interface in no_ipv6 and (meant.addresses or meant.method == "auto"):
+        yield f"-net.ipv6.conf.{interface}.disable_ipv6: 1"
+        yield f"+net.ipv6.conf.{interface}.disable_ipv6: 0"
 
 
 def _is_there(text: str, there: Sequence[PolicyRule]) -> bool:
@@ -142,7 +145,9 @@ def _metrics_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
             yield from (f"+route {hop} metric {metric}" for metric in sorted(wanted - there))
 
 
-def shown_choices(sections: Sections, device: Device, link: Nic, state: NmState) -> Iterator[str]:
+def shown_choices(
+    sections: Sections, device: ManagedNic, link: Nic, rules: tuple[PolicyRule, ...] | None
+) -> Iterator[str]:
     """Yield the state of what :func:`choices_diff` compares, for comparison with an earlier run."""
     for version in (4, 6):
         meant = intent(sections, version)
@@ -150,7 +155,7 @@ def shown_choices(sections: Sections, device: Device, link: Nic, state: NmState)
             if hop.prefix.version == version and (hop in meant.metrics or meant.metric is not None):
                 yield from (f"metric {hop} {metric}" for metric in sorted(link.metrics[hop]))
         if meant.rules:
-            yield from sorted(str(rule) for rule in state.rules or () if rule.version == version)
+            yield from sorted(str(rule) for rule in rules or () if rule.version == version)
         if meant.searches:
             yield f"search {' '.join(device.searches or ())}"
 

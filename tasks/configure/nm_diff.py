@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.secrets import MASK, is_secret
-from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.facts.nics import ManagedNic, Nic
 from labrun.tasks.guest.facts.routes import BY_HAND
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
 
@@ -31,7 +31,7 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
             yield f"+{name}: {MASK if is_secret(name) else want[name]}"
 
 
-def runtime_diff(sections: Sections, device: Device, link: Nic) -> Iterator[str]:
+def runtime_diff(sections: Sections, device: ManagedNic, link: Nic) -> Iterator[str]:
     """Yield the addresses, routes, name servers and MTU in which the kernel differs from the profile."""
     for version in (4, 6):
         meant = intent(sections, version)
@@ -96,7 +96,7 @@ def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
     yield from (f"via {hop.via}" for hop in sorted(found, key=lambda hop: (hop.prefix.version, str(hop.via))))
 
 
-def actual_summary(device: Device, link: Nic, profile: str) -> str:
+def actual_summary(device: ManagedNic, link: Nic, profile: str) -> str:
     """Return addresses and gateway in short form, plus the active profile if it is not ``profile``."""
     words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
     words.extend(_gateways(frozenset(link.routes)))
@@ -113,7 +113,7 @@ def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def shown_state(device: Device, link: Nic) -> str:
+def shown_state(device: ManagedNic, link: Nic) -> str:
     """Return a NIC's active state, one item per line, without transient parts."""
     addresses = {address for address in link.addresses if address.version == 4} | link.lasting
     lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
+from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, resolver_diff, shown_choices
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_config import left_alone
@@ -19,11 +19,11 @@ from labrun.tasks.configure.nm_diff import (
     stored_state,
 )
 from labrun.tasks.configure.nm_dispatcher import suspected
-from labrun.tasks.configure.nm_profile import Profile
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
-from labrun.tasks.guest.facts.nm import UNITS, Device, Nic, NmState, priority_of, rivals
+from labrun.tasks.guest.facts.nics import Nic
+from labrun.tasks.guest.facts.nm import UNITS, Device, NmState, priority_of, rivals
 from labrun.tasks.guest.facts.units import no_start
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
@@ -66,10 +66,10 @@ class PlannedNic:
         loose = is_loose(profile.path, self.facts)
         if loose:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
-        no_ipv6 = [*ipv6_diff(profile.sections, device, self.state)]
+        no_ipv6 = [*ipv6_diff(profile.sections, device.interface, self.state.no_ipv6)]
         # On an existing machine the file of name servers is left as it is.
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
-        hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
+        hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state.rules)]
         inactive = _activation_diff(device, uuid, profile)
         in_force = [*hidden, *runtime_diff(profile.sections, device, link), *inactive]
         loaded = profile.path in self.state.loaded
@@ -81,7 +81,7 @@ class PlannedNic:
             + "".join(
                 f"{line}\n"
                 for line in (
-                    *shown_choices(profile.sections, device, link, self.state),
+                    *shown_choices(profile.sections, device, link, self.state.rules),
                     *no_ipv6,
                     *resolver,
                 )
@@ -184,21 +184,13 @@ class PlannedNic:
             yield from _removed(replaced)
 
     def _device(self) -> Device | None:
-        """Return the NIC with the profile's MAC; without one, the NIC that its marks identify.
-
-        For a VLAN it is that VLAN's device, which may not have been made yet.
-        """
-        if self.profile.mac:
-            below = self.state.devices.get(self.profile.mac)
-            name = self.profile.device
-            if not name or below is None:
-                return below
-            unmade = Device("", name, "", below.state, None, "", "", ())
-            return self.state.vlans.get(name, unmade)
-        by_name = {device.interface: device for device in self.state.devices.values()}
-        shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
-        marked = marked_nic(self.profile.marks, shown)
-        return by_name[marked] if marked is not None else None
+        """Return the NIC that the profile is for; for a VLAN its device, which may not have been made yet."""
+        below = self.profile.chosen(self.state.devices, self.state.nics)
+        name = self.profile.device
+        if not name or below is None:
+            return below
+        unmade = Device("", name, "", below.state, None, "", "", ())
+        return self.state.vlans.get(name, unmade)
 
     def _bound(self, device: Device) -> Profile:
         """Return the profile with the NIC's actual MAC."""

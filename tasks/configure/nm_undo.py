@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.facts.nics import Nic
+from labrun.tasks.guest.facts.nm import Device
 from labrun.tasks.guest.keyfile import Sections, intent
 from labrun.tasks.guest.scripts import guest_script, quote, words
 

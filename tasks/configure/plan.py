@@ -29,7 +29,8 @@ class SectionPlan:
     they are restored before anything else. ``wide`` = ``apply`` runs code that labrun did not write, so
     anything may change with it, and the guard covers the whole host. ``harmless`` = it is rolled back
     with the others, but needs no guard by itself. ``seconds`` is how long ``apply`` may take.
-    ``gateways`` have to answer once the change is in place.
+    ``gateways`` have to answer once the change is in place. ``checkpoint`` = the guard also has
+    NetworkManager remember its active profiles: `roll_back` in ``undo`` brings them back.
     ``partial`` = its items are independent: if one fails, the others need not be rolled back.
     ``commands`` are the equivalent for a person to type. ``secrets`` are texts found on the host that
     must not be shown; those in the lab file are in the spec already.
@@ -48,6 +49,7 @@ class SectionPlan:
     wide: bool = False
     harmless: bool = False
     seconds: int = 10
+    checkpoint: bool = False
 
     @property
     def changes(self) -> tuple[Item, ...]:

@@ -1,4 +1,4 @@
-"""systemd units: whether they start at boot and whether they run."""
+"""Units of systemd, or services of OpenRC: whether they start at boot and whether they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
-from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
+from labrun.tasks.configure.service_managers import ServiceManager, service_manager
+from labrun.tasks.guest.facts.units import Unit, probe, units
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 from labrun.tasks.state.item import Item, Words
@@ -29,7 +30,7 @@ UNDER_SSHD = Probe(
 
 
 _Wanted = Mapping[str, bool | None]
-_Step = tuple[str, tuple[str, ...]]
+_Step = tuple[str, str]
 
 
 class Services:
@@ -49,7 +50,7 @@ class Services:
         return tuple(want["units"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Ask systemd once about all units."""
+        """Ask the service manager once about all units."""
         asked = [probe(want["units"])]
         if any(
             name.endswith(_GROUPS) and wanted["running"] is False for name, wanted in want["units"].items()
@@ -66,40 +67,44 @@ class Services:
             why = f"systemd cannot be queried: {error.reason}"
             refused = (Item(name, _want(wanted), refused=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
+        manager = service_manager(facts)
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
-        items = tuple(_item(name, wanted, existing[name], under) for name, wanted in declared.items())
+        items = tuple(
+            _item(name, wanted, existing[name], under, manager) for name, wanted in declared.items()
+        )
         changing = {item.name: declared[item.name] for item in items if item.state == "change"}
         if not changing:
             return SectionPlan(self.section, items)
         steps = [step for name, wanted in changing.items() for step in _steps(name, wanted, existing[name])]
+        undo = _undo(changing, existing, manager)
         return SectionPlan(
             self.section,
             items,
-            _script(steps),
-            _undo(changing, existing),
-            tuple(f"systemctl {' '.join(words)}" for _, words in steps),
+            _script(steps, manager),
+            undo,
+            tuple(manager.command(verb, name) for name, verb in steps),
             partial=True,
             wide=True,
             seconds=10 + _PATIENCE * len(steps),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return systemctl's commands."""
-        nothing = Unit("loaded", "", "")
+        """Return systemctl's commands: the host's service manager is unknown here."""
+        nothing, manager = Unit("loaded", "", ""), service_manager(None)
         return tuple(
-            f"systemctl {' '.join(words)}"
+            manager.command(verb, name)
             for name, wanted in want["units"].items()
-            for _, words in _steps(name, wanted, nothing)
+            for _, verb in _steps(name, wanted, nothing)
         )
 
 
-def _item(name: str, wanted: _Wanted, unit: Unit, under: frozenset[str]) -> Item:
+def _item(name: str, wanted: _Wanted, unit: Unit, under: frozenset[str], manager: ServiceManager) -> Item:
     have = {"boot": _boot(unit.is_enabled), "now": _now(unit.is_running)}
     return Item(
         name,
         _want(wanted),
         have,
-        refused=_refusal(name, wanted, unit, under),
+        refused=_refusal(name, wanted, unit, under, manager),
         words=Words(actual=unit.shown),
     )
 
@@ -120,49 +125,55 @@ def _now(running: bool) -> str:
     return "running" if running else "stopped"
 
 
-def _refusal(name: str, wanted: _Wanted, unit: Unit, under: frozenset[str]) -> str | None:
+def _refusal(
+    name: str, wanted: _Wanted, unit: Unit, under: frozenset[str], manager: ServiceManager
+) -> str | None:
+    full = manager.unit(name)
     if wanted["running"] is False and name in under:
         return f"sshd needs {name}: stopping it would end every login"
     asked = wanted["enabled"] or wanted["running"]
     if unit.load == "not-found":
         # A missing unit neither starts nor runs.
-        return f"there is no unit {unit_of(name)} here" if asked else None
+        return f"there is no {manager.kind} {full} here" if asked else None
     if unit.load == "masked" or unit.file.startswith("masked"):
-        return f"{unit_of(name)} is masked: `systemctl unmask {unit_of(name)}` first" if asked else None
+        return f"{full} is masked: `systemctl unmask {full}` first" if asked else None
     if unit.load != "loaded":
-        return f"systemd cannot use {unit_of(name)}: {unit.load}"
+        return f"systemd cannot use {full}: {unit.load}"
     if wanted["enabled"] is not None and unit.file in _FIXED:
-        return f"{unit_of(name)} is {unit.file}: it can be neither enabled nor disabled"
+        return f"{full} is {unit.file}: it can be neither enabled nor disabled"
     return None
 
 
 def _steps(name: str, wanted: _Wanted, unit: Unit) -> Iterator[_Step]:
-    """Yield systemctl's arguments for what differs, with the row's name."""
+    """Yield what to do about what differs, after the row's name."""
     if wanted["enabled"] is not None and (not unit.active or wanted["enabled"] != unit.is_enabled):
-        yield name, ("enable" if wanted["enabled"] else "disable", quote(unit_of(name)))
+        yield name, "enable" if wanted["enabled"] else "disable"
     if wanted["running"] is not None and (not unit.active or wanted["running"] != unit.is_running):
-        yield name, ("start" if wanted["running"] else "stop", quote(unit_of(name)))
+        yield name, "start" if wanted["running"] else "stop"
 
 
-def _line(name: str, words: tuple[str, ...]) -> str:
-    line = f"set_unit {quote(name)} {' '.join(words)}"
+def _line(name: str, verb: str, manager: ServiceManager) -> str:
+    unit = quote(manager.unit(name))
+    line = f"set_unit {quote(name)} {verb} {unit}"
     # A unit that ends at once is not running, and waiting does not help.
-    after = f" && stays_up {quote(name)} {words[1]}" if words[0] == "start" else ""
+    after = f" && stays_up {quote(name)} {unit}" if verb == "start" else ""
     return f"{line}{after} || :\n"
 
 
-def _script(steps: Iterable[_Step]) -> str:
-    lines = "".join(_line(name, words) for name, words in steps)
+def _script(steps: Iterable[_Step], manager: ServiceManager) -> str:
+    lines = "".join(_line(name, verb, manager) for name, verb in steps)
     return assigned({"patience": _PATIENCE}) + guest_script("set_unit") + lines + "exit $bad"
 
 
-def _undo(changing: Mapping[str, _Wanted], existing: Mapping[str, Unit]) -> str:
+def _undo(changing: Mapping[str, _Wanted], existing: Mapping[str, Unit], manager: ServiceManager) -> str:
     """Return what restores the units; at boot the guard has restored the enabled state, which suffices."""
     lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():
-        unit, word = existing[name], quote(unit_of(name))
+        unit = existing[name]
         if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
-            lines.append(f"systemctl {'enable' if unit.is_enabled else 'disable'} --quiet {word} || bad=1")
+            back = manager.command("enable" if unit.is_enabled else "disable", name, "--quiet")
+            lines.append(f"{back} || bad=1")
         if wanted["running"] is not None and wanted["running"] != unit.is_running:
-            lines.append(f"timeout 30 systemctl {'start' if unit.is_running else 'stop'} {word} || bad=1")
+            back = manager.command("start" if unit.is_running else "stop", name)
+            lines.append(f"timeout 30 {back} || bad=1")
     return "\n".join([*lines, "exit $bad"]) + "\n"

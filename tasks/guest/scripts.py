@@ -69,6 +69,12 @@ def unit_file(name: str) -> str:
     return (_TEMPLATES / "systemd" / name).read_text(encoding="utf-8")
 
 
+@cache
+def openrc_service(name: str) -> str:
+    """Return the text of ``templates/openrc/NAME``, a service of OpenRC that is the same on every host."""
+    return (_TEMPLATES / "openrc" / name).read_text(encoding="utf-8")
+
+
 def assigned(values: Mapping[str, str | int | bool]) -> str:
     """Return the values as shell assignments, one per line; False is empty and True is ``yes``."""
     return "".join(f"{name}={quote(_word(value))}\n" for name, value in values.items())

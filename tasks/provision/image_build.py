@@ -1,10 +1,10 @@
-"""Build labrun's image ``debian-12``: a tree for containers and a disk for VMs, from one recipe.
+"""Build labrun's own images: a tree for containers and a disk for VMs, from one recipe.
 
-The layout of the image directory:
+The layout of the image directory, NAME being for instance ``debian-12``:
 
-``debian-12``                         link to the version that new guests get
-``versions/debian-12-TIME/``          one version: ``rootfs/``, ``disk.qcow2``, ``image.json``
-``versions/.build-debian-12-TIME/``   a build in progress; the next build removes leftovers of a killed one
+``NAME``                         link to the version that new guests get
+``versions/NAME-TIME/``          one version: ``rootfs/``, ``disk.qcow2``, ``image.json``
+``versions/.build-NAME-TIME/``   a build in progress; the next build removes leftovers of a killed one
 
 A version never changes once guests may use it: a rebuilt image is a new version, and the link moves. A
 version is removed when no container uses it; VMs use copies in a libvirt pool.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -25,18 +26,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from labrun import templates
 from labrun.errors import LockedError
+from labrun.inventory.recipes import Recipe
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError, run_command
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
+from labrun.tasks.provision.image_recipe import (
+    merged_recipe,
+    recipe_digest,
+    recipe_folders,
+    recipe_lines,
+)
 from labrun.tasks.provision.image_store import VERSIONS, Progress
 from labrun.tasks.provision.overlay import LABS
 
-__all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest", "recipe_directory"]
+__all__ = ["BuiltImage", "build_image", "find_image"]
 
-NAME = "debian-12"
-_SUITE = "bookworm"
 _LOCK_SECONDS = 900.0
 # Output lines per package, and their usual total in a whole run; only used to scale the progress.
 _PACKAGE_LINES = ("Get:", "Unpacking ", "Setting up ")
@@ -48,7 +53,8 @@ _TREE_SHARE = 0.85
 class _Build:
     """The input of every step of one build."""
 
-    recipe: Path
+    recipe: Recipe
+    files: Path
     digest: str
     versions: Path
     mirror: str | None
@@ -56,7 +62,8 @@ class _Build:
     cancel: threading.Event | None
 
 
-def build_debian_12(
+def build_image(
+    recipe: Recipe,
     dest: Path,
     *,
     progress: Progress,
@@ -64,68 +71,58 @@ def build_debian_12(
     cancel: threading.Event | None = None,
     mirror: str | None = None,
 ) -> BuiltImage:
-    """Make sure that ``dest/debian-12`` has the parts in ``which``, and return it; existing parts are kept.
+    """Make sure that ``dest`` has the parts in ``which`` of an image, and return it; existing parts are kept.
 
     ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets a stage and the completed share of the work, 0
     to 1. ``mirror`` is the URL of a Debian mirror, else mmdebstrap's default. Needs root. Raises
     :class:`BuildError` with the last lines of output, :class:`BuildCancelledError`, or :class:`LockedError`
     if another build does not end within 15 minutes.
     """
-    recipe = recipe_directory()
-    digest = recipe_digest(recipe)
-    current = find_image(dest, NAME)
+    name, folders = recipe.stored, recipe_folders(recipe)
+    digest = recipe_digest(recipe.suite, folders)
+    current = find_image(dest, name)
     if current is not None and current.recipe == digest and which <= current.parts:
         return current
     if os.geteuid() != 0:
         raise BuildError(
-            f"building {NAME} needs root: its files belong to many users", hint="run it with sudo"
+            f"building {recipe.name} needs root: its files belong to many users", hint="run it with sudo"
         )
     versions = dest / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
-    with _lock(dest / f".{NAME}.lock", progress, cancel):
-        build = _Build(recipe, digest, versions, mirror, progress, cancel)
-        _remove_unfinished(versions)
-        image = _same_recipe(versions, digest) or _add_tree(build)
+    with _lock(dest / f".{name}.lock", recipe.name, progress, cancel), merged_recipe(folders) as files:
+        build = _Build(recipe, files, digest, versions, mirror, progress, cancel)
+        for unfinished in _versions(versions, name, prefix=".build-"):
+            shutil.rmtree(unfinished)
+        image = _same_recipe(build) or _add_tree(build)
         if "qemu" in which and "qemu" not in image.parts:
             image = _add_disk(build, image)
-        _point_link(dest, image.path)
-        _remove_unused(versions, keep={image.path, current.path if current else image.path})
+        _point_link(dest, image)
+        _remove_unused(versions, name, keep={image.path, current.path if current else image.path})
     progress("done", 1.0)
     return image
 
 
-def recipe_digest(recipe: Path) -> str:
-    """Return the SHA-256 of a recipe's files, names included, and of the code that lays out the disk."""
-    digest = hashlib.sha256()
-    sources = sorted(path for path in recipe.rglob("*") if path.is_file())
-    layout = Path(__file__).with_name("image_disk.py")
-    for name, path in [(str(path.relative_to(recipe)), path) for path in sources] + [("layout", layout)]:
-        content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+def _versions(versions: Path, name: str, prefix: str = "") -> list[Path]:
+    """Return the versions of an image, the oldest first, and none of an image whose name begins like it."""
+    shape = re.compile(re.escape(f"{prefix}{name}-") + r"\d{8}T\d{6}")
+    return sorted(path for path in versions.iterdir() if shape.fullmatch(path.name))
 
 
-def recipe_directory() -> Path:
-    """Return the directory of the recipe's files, inside the package."""
-    return Path(templates.__path__[0]) / "images" / NAME
-
-
-def _same_recipe(versions: Path, digest: str) -> BuiltImage | None:
+def _same_recipe(build: _Build) -> BuiltImage | None:
     """Return the newest version from this recipe, if any, even if its disk was never finished."""
-    newest_first = sorted(versions.glob(f"{NAME}-*"), reverse=True)
+    newest_first = reversed(_versions(build.versions, build.recipe.stored))
     found = (image for path in newest_first if (image := read_manifest(path)) is not None)
-    return next((image for image in found if image.name == NAME and image.recipe == digest), None)
+    return next((image for image in found if image.recipe == build.digest), None)
 
 
 def _add_tree(build: _Build) -> BuiltImage:
     now = datetime.now(UTC)
-    version = f"{NAME}-{now:%Y%m%dT%H%M%S}"
+    version = f"{build.recipe.stored}-{now:%Y%m%dT%H%M%S}"
     unfinished = build.versions / f".build-{version}"
     unfinished.mkdir()
     _make_tree(build, unfinished / "rootfs")
     image = BuiltImage(
-        name=NAME,
+        name=build.recipe.stored,
         path=unfinished,
         recipe=build.digest,
         built=now.replace(microsecond=0),
@@ -150,7 +147,7 @@ def _make_tree(build: _Build, rootfs: Path) -> None:
 
     build.progress("fetching packages", 0.0)
     run_command(
-        _mmdebstrap(build.recipe, rootfs, build.mirror),
+        _mmdebstrap(build, rootfs),
         step="packages",
         own_namespaces=True,
         on_line=follow,
@@ -158,19 +155,16 @@ def _make_tree(build: _Build, rootfs: Path) -> None:
     )
 
 
-def _mmdebstrap(recipe: Path, rootfs: Path, mirror: str | None) -> list[str]:
+def _mmdebstrap(build: _Build, rootfs: Path) -> list[str]:
+    recipe = build.files
     command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"]
-    command += [f"--include={','.join(_lines(recipe / 'packages'))}", "--dpkgopt=force-unsafe-io"]
-    command += [f"--dpkgopt={line}" for line in _lines(recipe / "dpkg.cfg")]
+    command += [f"--include={','.join(recipe_lines(recipe / 'packages'))}", "--dpkgopt=force-unsafe-io"]
+    command += [f"--dpkgopt={line}" for line in recipe_lines(recipe / "dpkg.cfg")]
     command += [f"--aptopt={option}" for option in ['APT::Install-Recommends "false"', *_fetch_options()]]
     # mmdebstrap passes hooks to a shell with the new root as $1; the recipe's path has to be quoted.
     command += [f'--essential-hook=sh {_quoted(recipe / "essential")} "$1" {_quoted(recipe)}']
     command += [f'--customize-hook=sh {_quoted(recipe / "customize")} "$1" {_quoted(recipe)}']
-    return [*command, _SUITE, str(rootfs), *([mirror] if mirror else [])]
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return [*command, build.recipe.suite, str(rootfs), *([build.mirror] if build.mirror else [])]
 
 
 def _quoted(path: Path) -> str:
@@ -194,7 +188,7 @@ def _add_disk(build: _Build, image: BuiltImage) -> BuiltImage:
 
     work = build.versions / f".build-{image.path.name}"
     work.mkdir()
-    build_disk(image.rootfs, build.recipe, work / "disk.qcow2", progress=share, cancel=build.cancel)
+    build_disk(image.rootfs, build.files, work / "disk.qcow2", progress=share, cancel=build.cancel)
     with (work / "disk.qcow2").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     (work / "disk.qcow2").rename(image.path / "disk.qcow2")
@@ -208,30 +202,24 @@ def _tree_size(rootfs: Path) -> int:
     return sum(path.lstat().st_size for path in rootfs.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _point_link(dest: Path, version: Path) -> None:
-    link = dest / NAME
-    fresh = dest / f".{NAME}.link"
+def _point_link(dest: Path, image: BuiltImage) -> None:
+    link = dest / image.name
+    fresh = dest / f".{image.name}.link"
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(version.relative_to(dest))
+    fresh.symlink_to(image.path.relative_to(dest))
     fresh.replace(link)
 
 
-def _remove_unused(versions: Path, keep: set[Path]) -> None:
+def _remove_unused(versions: Path, name: str, keep: set[Path]) -> None:
     """Delete versions without containers; the one before this may be getting its first right now."""
     in_use = {Path(note.read_text(encoding="utf-8")).parent for note in LABS.glob("*/*/complete")}
-    for path in versions.glob(f"{NAME}-*"):
-        image = read_manifest(path)
-        if image is not None and image.name == NAME and path.resolve() not in in_use | keep:
+    for path in _versions(versions, name):
+        if read_manifest(path) is not None and path.resolve() not in in_use | keep:
             shutil.rmtree(path)
 
 
-def _remove_unfinished(versions: Path) -> None:
-    for leftover in versions.glob(f".build-{NAME}-*"):
-        shutil.rmtree(leftover)
-
-
 @contextmanager
-def _lock(path: Path, progress: Progress, cancel: threading.Event | None) -> Iterator[None]:
+def _lock(path: Path, name: str, progress: Progress, cancel: threading.Event | None) -> Iterator[None]:
     """Hold the lock of this image's build; the kernel releases it if labrun is killed."""
     deadline = time.monotonic() + _LOCK_SECONDS
     pause = cancel or threading.Event()
@@ -244,7 +232,7 @@ def _lock(path: Path, progress: Progress, cancel: threading.Event | None) -> Ite
                 progress("waiting for another build", 0.0)
             if time.monotonic() > deadline:
                 raise LockedError(
-                    f"a build of {NAME} has not finished in 15 minutes", hint=f"its lock: {path}"
+                    f"a build of {name} has not finished in 15 minutes", hint=f"its lock: {path}"
                 )
             if pause.wait(0.5):
                 raise BuildCancelledError("stopped on request", step="waiting")

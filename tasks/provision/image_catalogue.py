@@ -14,13 +14,13 @@ from types import MappingProxyType
 from typing import Final
 
 from labrun.errors import UsageError
+from labrun.inventory.recipes import STORED_RECIPES
 from labrun.tasks.provision.image_origin import Origin
 
 __all__ = ["ARCHITECTURES", "CATALOGUE", "CloudImage", "origin_of", "source_of_image"]
 
 ARCHITECTURES: Final = ("x86_64", "aarch64")
 _ALIASES: Final = MappingProxyType({"amd64": "x86_64", "arm64": "aarch64"})
-_RECIPES: Final = ("debian-12",)
 
 
 _BOTH: Final = MappingProxyType({"x86_64": ("bios", "uefi"), "aarch64": ("uefi",)})
@@ -198,10 +198,10 @@ def origin_of(name: str, *, arch: str = "", mirrors: Sequence[str] = ()) -> Orig
 
 def source_of_image(name: str, driver: str) -> str:
     """Return the command that makes the image, or that brings it here, for ``lxc`` or ``qemu``."""
-    if name in _RECIPES:
-        return f"labrun image build {name}"
+    if name in STORED_RECIPES:
+        return f"labrun image build {STORED_RECIPES[name].name}"
     if driver != "qemu":
-        return f"containers are made from {' or '.join(_RECIPES)}, which `labrun image build` makes"
+        return "containers are made from debian-12, which `labrun image build` makes"
     if name in CATALOGUE:
         return f"labrun image pull {name}"
     return f"labrun image import FILE --name {name}"

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from labrun.errors import LabrunError
 from labrun.hypervisor import own_network
 from labrun.inventory.model import Image, Lab
+from labrun.inventory.recipes import RECIPES
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.checksums import Digest
@@ -32,7 +33,7 @@ def stored_name(lab: Lab, name: str) -> str:
     image = lab.images.get(name)
     if image is None:
         return name
-    return image.build or f"{lab.name}.{name}"
+    return RECIPES[image.build].stored if image.build else f"{lab.name}.{name}"
 
 
 def is_current(image: Image, stored: str) -> bool:
@@ -93,9 +94,9 @@ def _brought(image: Image, stored: str) -> str:
         say(f"{stage} {part:.0%}")
 
     if image.build is not None:
-        from labrun.tasks.provision.image_build import build_debian_12
+        from labrun.tasks.provision.image_build import build_image
 
-        build_debian_12(image_directory(), progress=share)
+        build_image(RECIPES[image.build], image_directory(), progress=share)
         return "built"
     if image.path is not None:
         import_image(Path(image.path), stored, progress=share)

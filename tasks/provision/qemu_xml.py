@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from labrun.inventory.recipes import STORED_RECIPES
 from labrun.ownership import tag_element
 from labrun.rendering import render_xml
 from labrun.tasks.provision.agent import CHANNEL
@@ -17,7 +18,7 @@ from labrun.tasks.provision.machines import machine_tag
 
 __all__ = ["MachineFiles", "disk_xml", "domain_xml", "host_of_volume", "machine_nic_xml"]
 
-_FOR_ANY_CPU = frozenset({"debian-12"})
+_FOR_ANY_CPU = frozenset(STORED_RECIPES)
 """Images that run on the first x86-64 CPUs: emulated without newer instructions, they boot sooner.
 
 Others may be built for x86-64-v2 or later, such as Enterprise Linux 9, and do not boot without it.

@@ -1,6 +1,6 @@
 # Prepare the host for a rollback: everything it needs is in place before anything is changed.
 # Values: run owner process seconds applying user wide spread nft checkpoint guard live unit link
-# state_text undo_text unit_text; keep_all calls its argument per folder, with the folder and the names of files to save.
+# state_text undo_text unit_text init_text; keep_all calls its argument per folder, with the folder and the names of files to save.
 umask 077
 new=$guard.$run newline='
 '
@@ -116,7 +116,10 @@ esac
 point=${point#"${point%%/*}"}
 echo "${point%\"}" >"$guard/checkpoint"
 fi
-printf '%s' "$unit_text" >"$unit"
+case $unit in
+/etc/init.d/*) printf '%s' "$init_text" >"$unit"; chmod 755 "$unit";;
+*) printf '%s' "$unit_text" >"$unit";;
+esac
 ln -sf "$unit" "$link"
 : >"$guard/armed"
 start_watch

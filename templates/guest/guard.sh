@@ -124,7 +124,7 @@ start_anew() {
 true >"$guard/rebooted" || return 0
 sync "$guard"
 echo "labrun: $closed; this host reboots"
-timeout 20 systemctl --no-wall reboot || timeout 10 systemctl --force --no-wall reboot || reboot -f
+timeout 20 systemctl --no-wall reboot || timeout 10 systemctl --force --no-wall reboot || timeout 20 reboot || reboot -f
 sleep 120
 }
 
@@ -170,7 +170,7 @@ $closed"
 start_anew
 fi
 # Units that are enabled again have to start in this boot.
-if [ "$on" = boot ] && [ -e "$guard/units" ]; then
+if [ "$on" = boot ] && [ -e "$guard/units" ] && [ -d /run/systemd/system ]; then
 timeout 20 systemctl daemon-reload
 timeout 20 systemctl --no-block start default.target
 fi

@@ -63,7 +63,7 @@ kernel_put_back
 [ -z "$wide" ] || { reload_sshd; put_back_units; }
 put_back_nft
 put_back_ip
-[ -z "$wide" ] || put_back_nm
+[ -z "$wide" ] || { put_back_nm; put_back_networkd; }
 }
 
 put_back_nft() {
@@ -82,7 +82,7 @@ list_ip() {
 net_state >"$live/ip" && ip_difference "$guard/ip" "$live/ip" >"$live/todo"
 }
 
-# NetworkManager may still be at work: list the differences again until there are none twice in a row.
+# The manager of the NICs may still be at work: list the differences again until there are none twice in a row.
 put_back_ip() {
 [ -e "$guard/ip" ] || return 0
 ip_round=0 ip_quiet=0
@@ -90,7 +90,7 @@ while [ $ip_round -lt 15 ] && [ $ip_quiet -lt 2 ]; do
 list_ip
 if [ -s "$live/todo" ]; then ip_quiet=0
 # Give it a moment to finish by itself.
-if [ $ip_round -ge 3 ] || ! systemctl is-active --quiet NetworkManager; then
+if [ $ip_round -ge 3 ] || ! systemctl is-active --quiet NetworkManager systemd-networkd; then
 set -f
 while read -r ip_family ip_words; do
 # shellcheck disable=SC2086

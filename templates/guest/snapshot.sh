@@ -5,7 +5,15 @@ up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
 
 # Start the process that waits for the decision, as a separate unit that nothing stops: not a target, not a
 # slice, not a request for another system state; if killed, it is restarted.
+# Without systemd: a process in a session of its own, which starts it again, and which only SIGKILL ends. The mark
+# of the change is not for it: whatever has that is killed before the rollback.
 start_watch() {
+if [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
+# shellcheck disable=SC2016 # for the shell that is started
+env -u LABRUN_CHANGE setsid /bin/sh -c 'trap "" HUP INT TERM; cd /; echo -1000 >/proc/self/oom_score_adj
+while [ -d "$1" ]; do /bin/sh "$1/undo" && exit; sleep 1; done' labrun-guard "$guard" </dev/null >/dev/null 2>&1 &
+return
+fi
 systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --property=DefaultDependencies=no \
 --property=IgnoreOnIsolate=yes --property=RefuseManualStop=yes --property=Restart=on-failure --property=RestartSec=1 \
 --property=StartLimitIntervalSec=0 --property=OOMScoreAdjust=-1000 --property=TimeoutStopSec=2 \

@@ -7,6 +7,8 @@ pid='' title='' writes=''
 { read -r pid </run/sshd.pid && IFS= read -r title <"/proc/$pid/cmdline"; } 2>/dev/null || :
 case $title in "sshd: "*" [listener]"*) kill -HUP "$pid" || title=;; *) title=;; esac
 if [ -n "$title" ]; then :
+elif [ -e /run/openrc/started/ssh ]; then rc-service --quiet ssh reload || return 1
+elif [ -e /run/openrc/started/sshd ]; then rc-service --quiet sshd reload || return 1
 elif systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
 elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
 else return 0

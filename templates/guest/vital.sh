@@ -1,5 +1,10 @@
-# The units that a login needs, as they are now and as the next boot would find them.
+# The units that a login needs, as they are now and as the next boot would find them. OpenRC's services are named
+# as units are. Needs openrc_services.
 vital_state() {
+if [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
+openrc_services NetworkManager dbus ssh sshd networking | sed 's/^Id=.*/&.service/'
+return
+fi
 systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
 systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target

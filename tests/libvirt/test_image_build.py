@@ -23,17 +23,20 @@ import yaml
 from labrun.containers import container_init
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect
+from labrun.inventory.recipes import RECIPES
 from labrun.ports import Completed, Transport
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
-from labrun.tasks.provision.image_build import build_debian_12, recipe_directory
+from labrun.tasks.provision.image_build import build_image
 from labrun.tasks.provision.image_command import BuildCancelledError
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image
+from labrun.tasks.provision.image_recipe import recipe_folders
 from labrun.tasks.provision.image_store import image_directory
 from labrun.tasks.provision.lxc import LxcDriver
 from tests.leftovers import note
 
 URI = "lxc:///system"
+DEBIAN_12 = RECIPES["debian-12"]
 BOOT_SECONDS = 120.0
 # Where the containers work in each other's control groups, a connection hangs for 20 to 60 s.
 CON_UP_SECONDS = 15.0
@@ -79,7 +82,8 @@ def test_owners_modes_and_capabilities_survived(image: BuiltImage) -> None:
 
 
 def test_units_that_cost_and_do_not_serve_are_masked(image: BuiltImage) -> None:
-    masked = (recipe_directory() / "masked").read_text().splitlines()
+    (folder,) = recipe_folders(DEBIAN_12)
+    masked = (folder / "masked").read_text().splitlines()
     units = [image.rootfs / "etc/systemd/system" / unit for unit in masked if not unit.startswith("#")]
     assert [unit.name for unit in units if not unit.is_symlink() or str(unit.readlink()) != "/dev/null"] == []
 
@@ -270,12 +274,12 @@ def test_a_stopped_and_a_killed_build_are_built_through_by_the_next(tmp_path: Pa
             cancel.set()
 
     with pytest.raises(BuildCancelledError):
-        build_debian_12(tmp_path, progress=stop_half_way, cancel=cancel)
+        build_image(DEBIAN_12, tmp_path, progress=stop_half_way, cancel=cancel)
     _assert_nothing_mounted(tmp_path)
 
     code = (
         "import pathlib, sys; from labrun.tasks.provision.image_build import build_debian_12\n"
-        "build_debian_12(pathlib.Path(sys.argv[1]), progress=lambda *now: print(*now, flush=True))"
+        "build_image(DEBIAN_12, pathlib.Path(sys.argv[1]), progress=lambda *now: print(*now, flush=True))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as labrun:
@@ -287,7 +291,7 @@ def test_a_stopped_and_a_killed_build_are_built_through_by_the_next(tmp_path: Pa
     assert find_image(tmp_path, "debian-12") is None
 
     stages: list[str] = []
-    built = build_debian_12(tmp_path, progress=lambda stage, _: stages.append(stage))
+    built = build_image(DEBIAN_12, tmp_path, progress=lambda stage, _: stages.append(stage))
     # A process that was being forked when labrun was killed may hold the lock for a moment more.
     assert next(stage for stage in stages if stage != "waiting for another build") == "root file system"
     assert (built.disk.is_file(), built.rootfs.is_dir()) == (True, True)

@@ -96,6 +96,7 @@ ROOMS = {
         "sshd_ports",
         "duration",
         "json_path",
+        "recipes",
         "topology",
         "file",
         "hosts",

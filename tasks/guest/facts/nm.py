@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from labrun.bounded import (
@@ -20,10 +19,8 @@ from labrun.bounded import (
 )
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import answer
-from labrun.tasks.guest.facts.links import Link, links
-from labrun.tasks.guest.facts.routes import ObservedRoute, routes
+from labrun.tasks.guest.facts.nics import IPV6_SWITCHES, Nic, nics_of, without_ipv6
 from labrun.tasks.guest.facts.rules import PolicyRule, rules
-from labrun.tasks.guest.keyfile import Hop
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
@@ -32,7 +29,6 @@ __all__ = [
     "RESOLVER",
     "UNITS",
     "Device",
-    "Nic",
     "NmState",
     "Rival",
     "observed",
@@ -45,8 +41,6 @@ _BUS = "org.freedesktop.NetworkManager"
 _ROOT = "/org/freedesktop/NetworkManager"
 RESOLVER = "/etc/resolv.conf"
 _WRITTEN = "/run/NetworkManager/resolv.conf"
-IPV6_SWITCHES = "/proc/sys/net/ipv6/conf/*/disable_ipv6"
-_NO_IPV6 = re.compile(r"/proc/sys/net/ipv6/conf/[^/]+/disable_ipv6")
 # NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _NICS, _VLANS = frozenset({1, 20}), frozenset({11})
@@ -118,20 +112,6 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Nic:
-    """One NIC as the kernel has it, with its routes and their origin (``proto``).
-
-    ``lasting`` are the addresses without a lifetime, ``metrics`` those of each route.
-    """
-
-    mtu: int
-    addresses: frozenset[IPv4Interface | IPv6Interface]
-    lasting: frozenset[IPv4Interface | IPv6Interface]
-    routes: Mapping[Hop, str]
-    metrics: Mapping[Hop, frozenset[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class NmState:
     """Devices by MAC, NICs by interface, and the profile files that NetworkManager has loaded.
 
@@ -164,7 +144,7 @@ def observed(facts: Facts, ignored: Iterable[RoutePattern] = ()) -> NmState:
     Raises CommandError with the message of a failed command, UnreadableError.
     """
     state, patterns = facts.once(_state), tuple(ignored)
-    return replace(state, nics=_nics(facts, patterns)) if patterns else state
+    return replace(state, nics=nics_of(facts, patterns)) if patterns else state
 
 
 def _state(facts: Facts) -> NmState:
@@ -181,10 +161,8 @@ def _state(facts: Facts) -> NmState:
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
     policy = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
-    off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
-    no_ipv6 = frozenset(path.split("/")[-2] for path in off)
     resolver = _resolver(known, facts)
-    return NmState(devices, _nics(facts, ()), loaded, policy, resolver, no_ipv6, vlans)
+    return NmState(devices, nics_of(facts, ()), loaded, policy, resolver, without_ipv6(facts), vlans)
 
 
 def _resolver(
@@ -201,11 +179,6 @@ def _servers_in(text: str) -> tuple[str, ...]:
     require_lines(text, RESOLVER, SETTINGS_LINES)
     lines = (line.split() for line in text.splitlines())
     return tuple(words[1] for words in lines if len(words) > 1 and words[0] == "nameserver")
-
-
-def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
-    by_device = _routes_by_device(facts, ignored)
-    return {link.name: _nic(link, by_device.get(link.name, ())) for link in links(facts)}
 
 
 def rivals(facts: Facts) -> tuple[Rival, ...]:
@@ -300,26 +273,3 @@ def _searches(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, Any])
                 as_text(domain, _NM) for domain in as_list(config.get(name, []), _NM, "search domains")
             ]
     return tuple(dict.fromkeys(domains))
-
-
-def _nic(link: Link, found: Iterable[ObservedRoute]) -> Nic:
-    by_hop: dict[Hop, str] = {}
-    metrics: dict[Hop, frozenset[int]] = {}
-    for route in found:
-        hop = Hop(route.prefix, route.via)
-        by_hop[hop] = route.protocol or "boot"
-        metrics[hop] = metrics.get(hop, frozenset()) | {route.metric}
-    return Nic(link.mtu or 0, link.addresses, link.lasting, by_hop, metrics)
-
-
-def _routes_by_device(
-    facts: Facts, ignored: tuple[RoutePattern, ...]
-) -> Mapping[str, Sequence[ObservedRoute]]:
-    by_device: dict[str, list[ObservedRoute]] = {}
-    # IPv6 is queried only if a resource needs it.
-    for version in (4, 6) if "route6" in facts.commands else (4,):
-        for route in routes(facts, version):
-            passes_by = route.prefix.is_link_local or route.prefix.is_multicast
-            if route.device and route.kind == "unicast" and not (passes_by or route.fits(ignored)):
-                by_device.setdefault(route.device, []).append(route)
-    return by_device

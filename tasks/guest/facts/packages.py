@@ -10,7 +10,8 @@ from labrun.tasks.guest.shell import Captured, Facts, Probe
 
 __all__ = ["InstalledPackages", "installed_packages", "probe"]
 
-_MANAGERS = ("apt", "dnf")
+# rpm = its database alone, without a manager that labrun knows.
+_MANAGERS = ("apt", "dnf", "zypper", "rpm", "apk")
 _NOT_ASKED = Captured("", 127)
 
 
@@ -18,7 +19,7 @@ _NOT_ASKED = Captured("", 127)
 class InstalledPackages:
     """The packages that are completely installed: versions by ``name:architecture``.
 
-    ``manager`` is ``apt`` or ``dnf``.
+    ``manager`` is ``apt``, ``dnf``, ``zypper`` or ``apk``; ``rpm`` where only rpm itself is there.
     """
 
     manager: str
@@ -35,12 +36,12 @@ class InstalledPackages:
 
 
 def probe(names: Iterable[str]) -> Probe:
-    """Ask dpkg, or else rpm, once about all these packages."""
+    """Ask dpkg, or else rpm or apk, once about all these packages."""
     return Probe(script=f"{guest_script('packages_state')}packages_state {words(names)}\n")
 
 
 def installed_packages(facts: Facts) -> InstalledPackages | None:
-    """Return which of the packages are installed; None if the host has neither dpkg nor rpm."""
+    """Return which of the packages are installed; None if the host has no dpkg, rpm or apk."""
     manager = facts.word("packages-by") or ""
     if manager not in _MANAGERS:
         return None

@@ -1,4 +1,4 @@
-"""systemd units: whether they exist, start at boot, and run now."""
+"""Units of systemd and services of OpenRC: whether they exist, start at boot, and run now."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from labrun.errors import CommandError
 from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.guest.shell import Captured, Facts, Probe
 
-__all__ = ["Unit", "boot_probe", "no_start", "probe", "read_units", "unit_of", "units"]
+__all__ = ["Unit", "boot_probe", "no_start", "probe", "read_units", "service_of", "unit_of", "units"]
 
 _KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
 _PROPERTIES = "LoadState,UnitFileState,ActiveState"
@@ -26,6 +26,11 @@ _LONGEST_REASON = 300
 def unit_of(name: str) -> str:
     """Return the unit's full name: a service, unless the name has one of systemd's endings."""
     return name if name.endswith(_KINDS) else f"{name}.service"
+
+
+def service_of(name: str) -> str:
+    """Return the name of a service where there is no systemd: without its ending."""
+    return name.removesuffix(".service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,14 @@ class Unit:
 
 
 def probe(names: Iterable[str]) -> Probe:
-    """Ask systemd once about all units, named as in the lab file."""
-    words = " ".join(quote(unit_of(name)) for name in names)
-    return Probe(script=f"capture services systemctl show --property={_PROPERTIES} -- {words}\n")
+    """Ask systemd, or else OpenRC, once about all units, named as in the lab file: words without spaces."""
+    names = tuple(names)
+    values = {
+        "properties": _PROPERTIES,
+        "units": " ".join(map(unit_of, names)),
+        "names": " ".join(map(service_of, names)),
+    }
+    return Probe(script=assigned(values) + guest_script("services_openrc") + guest_script("services_state"))
 
 
 def boot_probe(names: tuple[str, ...]) -> Probe:

@@ -165,7 +165,10 @@ class Guest:
         path = quote(str(self.profile))
         undo = f'restore {path}\n[ "$on" = live ] || exit 0\nroll_back\n'
         apply = f"echo new >{path}"
-        return HostPlan("a", (SectionPlan(section, (), apply, undo, (), saves=(str(self.profile),)),))
+        part = SectionPlan(
+            section, (), apply, undo, (), saves=(str(self.profile),), checkpoint=section == "nmcli"
+        )
+        return HostPlan("a", (part,))
 
 
 @pytest.fixture
@@ -281,7 +284,8 @@ def test_arming_and_confirming_start_few_programs(guest: Guest) -> None:
         if file.name != "absent":
             file.write_text("x\n")
     saves = tuple(map(str, files))
-    plan = HostPlan("a", (SectionPlan("nmcli", (), "true", "restore x\n", (), saves=saves),))
+    part = SectionPlan("nmcli", (), "true", "restore x\n", (), saves=saves, checkpoint=True)
+    plan = HostPlan("a", (part,))
     arming = apply_script([], MARK, first=arm(TICKET, plan), last=nothing_more(TICKET, plan))
     (guest.root / "bin/dbus-send").write_text(f"{STUB}echo '   /org/checkpoint/7'\n")
     assert started(guest, arming) == [

@@ -15,7 +15,8 @@ from labrun.tasks.configure.nm_diff import file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.guest.facts.nm import Device, Nic, NmState
+from labrun.tasks.guest.facts.nics import Nic
+from labrun.tasks.guest.facts.nm import Device, NmState
 from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.keyfile import Hop, Sections, intent, parse, properties, render
 from labrun.tasks.guest.shell import Captured, Facts
@@ -343,8 +344,8 @@ def test_what_decides_among_routes_and_names_is_compared_where_the_profile_gives
     have: Nic, searches: tuple[str, ...] | None, rules: tuple[PolicyRule, ...] | None, lines: list[str]
 ) -> None:
     state = NmState({}, {}, frozenset(), rules)
-    assert list(choices_diff(parse(CHOOSING), device(searches=searches), have, state)) == lines
-    assert list(choices_diff(parse(PLAIN), device(searches=("x.test",)), have, state)) == []
+    assert list(choices_diff(parse(CHOOSING), device(searches=searches), have, state.rules)) == lines
+    assert list(choices_diff(parse(PLAIN), device(searches=("x.test",)), have, state.rules)) == []
 
 
 def test_the_metric_of_a_lease_s_routes_is_compared_and_0_is_1024_to_ipv6() -> None:
@@ -352,13 +353,13 @@ def test_the_metric_of_a_lease_s_routes_is_compared_and_0_is_1024_to_ipv6() -> N
     nic = link(routes={default: "dhcp"}, metrics={default: frozenset({100})})
     state = NmState({}, {}, frozenset())
     asked = parse("[ipv4]\nmethod=auto\nroute-metric=7\n")
-    assert list(choices_diff(asked, device(), nic, state)) == [
+    assert list(choices_diff(asked, device(), nic, state.rules)) == [
         "-route default via 10.0.0.1 metric 100",
         "+route default via 10.0.0.1 metric 7",
     ]
     asked = parse("[ipv6]\nmethod=manual\naddress1=fd00::9/64\ngateway=fd00::1\nroute-metric=0\n")
     nic = link(routes={six: "static"}, metrics={six: frozenset({1024})})
-    assert list(choices_diff(asked, device(), nic, state)) == []
+    assert list(choices_diff(asked, device(), nic, state.rules)) == []
 
 
 def test_name_servers_that_somebody_takes_out_of_resolv_conf_are_missed() -> None:
@@ -400,14 +401,14 @@ def test_name_servers_of_a_lease_are_missed_as_well() -> None:
 
 
 def test_a_nic_whose_ipv6_is_switched_off_is_named_where_the_profile_has_any() -> None:
-    off = NmState({}, {}, frozenset(), no_ipv6=frozenset({"eth0", "all"}))
+    off = frozenset({"eth0", "all"})
     six = parse(PLAIN.replace("method=link-local", "method=manual\naddress1=fd00::9/64"))
-    assert list(ipv6_diff(six, device(), off)) == [
+    assert list(ipv6_diff(six, "eth0", off)) == [
         "-net.ipv6.conf.eth0.disable_ipv6: 1",
         "+net.ipv6.conf.eth0.disable_ipv6: 0",
     ]
-    assert list(ipv6_diff(six, device(interface="eth1"), off)) == []
-    assert list(ipv6_diff(parse(PLAIN), device(), off)) == []
+    assert list(ipv6_diff(six, "eth1", off)) == []
+    assert list(ipv6_diff(parse(PLAIN), "eth0", off)) == []
 
 
 DHCP = "[ipv4]\nmethod=auto\n{}[ipv6]\nmethod=link-local\n"

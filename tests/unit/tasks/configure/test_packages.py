@@ -1,4 +1,4 @@
-"""Packages: what dpkg and rpm say, and what becomes of apt-get's and dnf's words, by the real sh."""
+"""Packages: what the databases say, and what becomes of each manager's words, by the real sh."""
 
 from __future__ import annotations
 
@@ -52,9 +52,12 @@ def test_all_that_is_missing_is_one_transaction() -> None:
     assert section.apply.count("\ninstall_packages nope gone\n") == 1
 
 
-def test_a_host_with_neither_manager_is_refused() -> None:
+def test_a_host_without_a_known_manager_is_refused() -> None:
     (item,) = plan(["curl"], "", None).items
-    assert (item.state, item.why) == ("refused", "labrun knows apt-get and dnf, and neither is here")
+    assert (item.state, item.why) == (
+        "refused",
+        "labrun knows apt-get, dnf, zypper and apk, and none of them is here",
+    )
 
 
 def test_rpm_s_words_are_read_and_dnf_installs() -> None:
@@ -65,6 +68,30 @@ def test_rpm_s_words_are_read_and_dnf_installs() -> None:
         ("tcpdump", "change", "not installed"),
     ]
     assert section.commands == ("dnf install --assumeyes tcpdump",)
+
+
+def test_rpm_by_itself_knows_what_is_there_and_installs_nothing() -> None:
+    text = "bash:x86_64 installed 5.1.8-6.el9\npackage tcpdump is not installed\n"
+    section = plan(["bash", "tcpdump"], text, "rpm")
+    assert [(item.name, item.state, item.why) for item in section.items] == [
+        ("bash", "ok", None),
+        ("tcpdump", "refused", "rpm is here, but neither dnf nor zypper, which install"),
+    ]
+    assert section.apply == ""
+
+
+@pytest.mark.parametrize(
+    ("by", "commands"),
+    [
+        ("zypper", ("zypper --non-interactive install tcpdump",)),
+        ("apk", ("apk update", "apk add tcpdump")),
+    ],
+)
+def test_zypper_and_apk_install_what_is_missing(by: str, commands: tuple[str, ...]) -> None:
+    section = plan(["bash", "tcpdump"], "bash:x86_64 installed 5.2-1\n", by)
+    assert section.commands == commands
+    assert section.apply.count("\ninstall_packages tcpdump\n") == 1
+    assert "package_list" in section.undo
 
 
 def run(section: SectionPlan, directory: Path, tool: str, says: str) -> tuple[int, list[str]]:
@@ -126,3 +153,67 @@ def test_a_failing_dnf_says_why(tmp_path: Path) -> None:
         1,
         ["nope: dnf finds no such package", "dnf: No match for argument: nope"],
     )
+
+
+ZYPPER = """\
+echo "Loading repository data..."; echo "No provider of 'nope' found." >&2; exit 104"""
+APK = """\
+case $1 in update) echo 'WARNING: updating https://far/main: temporary error' >&2; exit 1;; esac
+echo 'ERROR: unable to select packages:' >&2
+echo '  nope (no such package):' >&2; echo '    required by: world[nope]' >&2; exit 1"""
+
+
+@pytest.mark.parametrize(
+    ("by", "says", "lines"),
+    [
+        ("zypper", ZYPPER, ["nope: zypper finds no such package", "zypper: No provider of 'nope' found."]),
+        ("zypper", "echo 'System management is locked'; exit 7", ["zypper: System management is locked"]),
+        (
+            "apk",
+            APK,
+            [
+                "nope: apk finds no such package (apk update: updating https://far/main: temporary error)",
+                "apk: unable to select packages:",
+            ],
+        ),
+    ],
+)
+def test_a_failing_zypper_or_apk_says_why(tmp_path: Path, by: str, says: str, lines: list[str]) -> None:
+    assert run(plan(["nope"], "", by), tmp_path, by, says) == (1, lines)
+
+
+@pytest.mark.parametrize("status", [0, 102, 103, 106])
+def test_zypper_s_notices_are_no_failures(tmp_path: Path, status: int) -> None:
+    says = f'echo "$ZYPP_LOCK_TIMEOUT $*" >{tmp_path}/calls; exit {status}'
+    assert run(plan(["one", "two"], "", "zypper"), tmp_path, "zypper", says) == (0, [])
+    called = (tmp_path / "calls").read_text(encoding="ascii")
+    assert called == "60 --non-interactive --quiet install --auto-agree-with-licenses -- one two\n"
+
+
+def undone(by: str, tool: Path, before: str, now: str) -> str:
+    """Return what the manager's tool was called with, after its undo with these lists of packages."""
+    calls = tool.parent / "calls"
+    calls.write_text("")
+    tool.write_text(
+        f'#!/bin/sh\ncase " $*" in *all* | *info*) printf "{now}";; *) echo "$*" >>{calls};; esac\n'
+    )
+    tool.chmod(0o755)
+    guard = tool.parent / "guard"
+    guard.mkdir(exist_ok=True)
+    (guard / "listed").write_text(before)
+    values = f"on=live guard={guard} live={tool.parent}\n"
+    script = f"PATH={tool.parent}:$PATH\n{values}{plan(['nope'], '', by).undo}"
+    subprocess.run(["sh"], input=script, text=True, check=True)
+    return calls.read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("by", "tool", "call"), [("dnf", "rpm", "--erase --nodeps"), ("apk", "apk", "del --quiet --no-progress")]
+)
+def test_the_undo_takes_away_what_is_new_and_nothing_else(
+    tmp_path: Path, by: str, tool: str, call: str
+) -> None:
+    path = tmp_path / tool
+    assert undone(by, path, "a\nb\n", r"a\nb\nb-libs\nc\n") == f"{call} b-libs c"
+    assert undone(by, path, "a\nb\n", r"a\n") == ""
+    assert undone(by, path, "", r"a\nb\n") == "", "a list that could not be made says nothing"

@@ -9,8 +9,9 @@ import pytest
 
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.services import UNDER_SSHD, Services
-from labrun.tasks.guest.facts.units import unit_of
-from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.guest.facts.units import probe, unit_of
+from labrun.tasks.guest.facts.units import units as units_of
+from labrun.tasks.guest.shell import Captured, Facts, gather_script, parse_facts
 from labrun.tasks.state.item import Item
 
 Wanted = dict[str, bool | None]
@@ -159,3 +160,56 @@ def test_what_sshd_stands_on_is_not_stopped() -> None:
         "sshd needs sysinit.target: stopping it would end every login",
     )
     assert second.state == "change"
+
+
+def on_openrc(units: dict[str, Wanted], *observed: str) -> SectionPlan:
+    said = {"services": Captured("\n".join(observed), 0)}
+    return Services().plan({"units": units}, Facts({}, said, frozenset({"services-by openrc"})))
+
+
+def test_openrc_is_told_in_its_own_words() -> None:
+    units = {"sshd.service": wanted(enabled=True, running=True), "cron": wanted(enabled=False, running=False)}
+    section = on_openrc(units, shown(file="disabled", active="inactive"), shown())
+    assert section.commands == (
+        "rc-update add sshd default",
+        "rc-service sshd start",
+        "rc-update --all delete cron",
+        "rc-service cron stop",
+    )
+    assert section.undo.splitlines()[2:-1] == [
+        "rc-update --quiet --all delete sshd || bad=1",
+        "timeout 30 rc-service sshd stop || bad=1",
+        "rc-update --quiet add cron default || bad=1",
+        "timeout 30 rc-service cron start || bad=1",
+    ]
+    assert "set_unit sshd.service enable sshd " in section.apply
+    missing = on_openrc({"x.timer": wanted(enabled=True)}, shown("not-found", "", "inactive"))
+    assert only(missing).why == "there is no service x.timer here"
+    assert on_openrc(units, shown(), shown("not-found", "", "inactive")).apply == ""
+
+
+def test_openrc_s_services_are_asked_where_there_is_no_systemd(tmp_path: Path) -> None:
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here")
+    (tmp_path / "rc-service").write_text(
+        '#!/bin/sh\ncase "$*" in *sshd*) exit 0;; *cron*) exit 3;; *) exit 32;; esac\n'
+    )
+    (tmp_path / "rc-service").chmod(0o755)
+    for folder, names in (("init.d", ("sshd", "cron", "dead")), ("runlevels/default", ("sshd",))):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / name).write_text("")
+            (tmp_path / folder / name).chmod(0o755)
+    asked = ["sshd.service", "cron", "dead", "gone.timer"]
+    script = gather_script([probe(asked)], "mark").replace("/etc/", f"{tmp_path}/")
+    script = script.replace('PATH="$PATH', f'PATH="{tmp_path}:$PATH')
+    done = subprocess.run(["sh"], input=script, text=True, capture_output=True, check=True)
+    facts = parse_facts(done.stdout, "mark")
+    found = units_of(facts, asked)
+    assert [(unit.shown, unit.is_enabled, unit.is_running) for unit in found.values()] == [
+        ("enabled, active", True, True),
+        ("disabled, inactive", False, False),
+        ("disabled, failed", False, False),
+        ("no such unit", False, False),
+    ]
+    assert facts.word("services-by") == "openrc"

@@ -9,12 +9,13 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from labrun.tasks.configure.nic_forwarding import NicForwarding
+from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_nic import PlannedNic
-from labrun.tasks.configure.nm_profile import Profile
 from labrun.tasks.configure.nm_profiles import desired_profiles, profile_path
 from labrun.tasks.configure.nm_script import Work, apply_script
-from labrun.tasks.guest.facts.nm import Device, Nic, NmState
+from labrun.tasks.guest.facts.nics import Nic
+from labrun.tasks.guest.facts.nm import Device, NmState
 from labrun.tasks.guest.keyfile import Hop, render
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.item import Item

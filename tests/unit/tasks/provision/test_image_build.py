@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from labrun.inventory.recipes import RECIPES
 from labrun.tasks.provision import image_build
-from labrun.tasks.provision.image_build import build_debian_12, recipe_digest, recipe_directory
+from labrun.tasks.provision.image_build import build_image
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
+from labrun.tasks.provision.image_recipe import recipe_digest, recipe_folders
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="building an image needs root")
 
+DEBIAN_12 = RECIPES["debian-12"]
+DIGEST = recipe_digest(DEBIAN_12.suite, recipe_folders(DEBIAN_12))
 BUILT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -26,7 +30,7 @@ def _version(dest: Path, name: str = "debian-12-20260102T030405", recipe: str | 
     """Put a finished version with a tiny tree under ``dest``; nothing links to it yet."""
     path = dest / "versions" / name
     (path / "rootfs" / "boot").mkdir(parents=True)
-    digest = recipe_digest(recipe_directory()) if recipe is None else recipe
+    digest = DIGEST if recipe is None else recipe
     image = BuiltImage("debian-12", path, digest, BUILT, frozenset({"lxc"}), tree_size=0)
     write_manifest(image)
     return image
@@ -66,22 +70,10 @@ def test_an_image_is_found_as_the_version_behind_the_link(tmp_path: Path) -> Non
     assert found.path == image.path
 
 
-def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe"
-    recipe.mkdir()
-    (recipe / "packages").write_text("sudo\n")
-    first = recipe_digest(recipe)
-    assert recipe_digest(recipe) == first
-    (recipe / "packages").write_text("sudo\ncurl\n")
-    second = recipe_digest(recipe)
-    (recipe / "packages").rename(recipe / "parcels")
-    assert len({first, second, recipe_digest(recipe)}) == 3
-
-
 def test_an_unchanged_recipe_is_not_built_again(tmp_path: Path) -> None:
     image = _version(tmp_path)
     _link(tmp_path, image)
-    assert build_debian_12(tmp_path, progress=_never, which=frozenset({"lxc"})) == image
+    assert build_image(DEBIAN_12, tmp_path, progress=_never, which=frozenset({"lxc"})) == image
     assert sorted(path.name for path in tmp_path.iterdir()) == ["debian-12", "versions"]
 
 
@@ -89,14 +81,14 @@ def test_an_unchanged_recipe_is_not_built_again(tmp_path: Path) -> None:
 def test_a_finished_tree_only_gets_its_disk(tmp_path: Path) -> None:
     image = _version(tmp_path)
     stages: list[str] = []
-    built = build_debian_12(tmp_path, progress=lambda stage, _: stages.append(stage))
+    built = build_image(DEBIAN_12, tmp_path, progress=lambda stage, _: stages.append(stage))
     assert built.path == image.path
     assert built.parts == {"lxc", "qemu"}
     assert list(dict.fromkeys(stages)) == ["root file system", "boot loader", "qcow2", "done"]
     assert built.disk.stat().st_size == built.disk_size
     assert find_image(tmp_path, "debian-12") == built
     assert json.loads((tmp_path / "debian-12" / "image.json").read_text())["sha256"] == built.sha256
-    assert build_debian_12(tmp_path, progress=_never) == built
+    assert build_image(DEBIAN_12, tmp_path, progress=_never) == built
 
 
 @needs_root
@@ -105,13 +97,15 @@ def test_what_a_killed_build_left_is_removed_and_nothing_else(tmp_path: Path) ->
     versions = tmp_path / "versions"
     killed = versions / ".build-debian-12-20250101T000000" / "rootfs"
     killed.mkdir(parents=True)
+    variant = versions / ".build-debian-12-networkd-20250101T000000"
+    variant.mkdir()
     importing = versions / ".debian-12-special-abc"
     importing.mkdir()
     older = _version(tmp_path, "debian-12-20250101T000000", recipe="another")
     _link(tmp_path, older)
-    built = build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
+    built = build_image(DEBIAN_12, tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
     assert built == image
-    assert sorted(versions.iterdir()) == sorted([image.path, importing, older.path])
+    assert sorted(versions.iterdir()) == sorted([image.path, importing, variant, older.path])
 
 
 @needs_root
@@ -124,7 +118,7 @@ def test_versions_go_when_no_container_lies_on_them(tmp_path: Path, monkeypatch:
     note.parent.mkdir(parents=True)
     note.write_text(str(used.rootfs))
     wanted = _version(tmp_path)
-    build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
+    build_image(DEBIAN_12, tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
     assert not unused.path.exists()
     assert set((tmp_path / "versions").iterdir()) == {used.path, before.path, wanted.path}
 
@@ -136,7 +130,7 @@ def test_the_newest_version_of_the_recipe_counts_and_no_imported_one(tmp_path: P
     _version(tmp_path, "debian-12-20260401T000000", recipe="another")
     imported = _version(tmp_path, "debian-12-special-0123456789abcdef")
     write_manifest(replace(imported, name="debian-12-special"))
-    assert build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"})) == newest
+    assert build_image(DEBIAN_12, tmp_path, progress=lambda *_: None, which=frozenset({"lxc"})) == newest
 
 
 @needs_root
@@ -151,7 +145,7 @@ def test_a_build_waits_for_another_and_can_be_stopped_while_it_waits(tmp_path: P
     with (tmp_path / ".debian-12.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BuildCancelledError, match=r"^waiting: stopped on request$"):
-            build_debian_12(tmp_path, progress=follow, cancel=cancel)
+            build_image(DEBIAN_12, tmp_path, progress=follow, cancel=cancel)
     assert stages == ["waiting for another build"]
 
 
@@ -163,7 +157,7 @@ def test_a_failed_step_says_what_its_command_said(tmp_path: Path, monkeypatch: p
     refusing.chmod(0o755)
     monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
     with pytest.raises(BuildError) as caught:
-        build_debian_12(tmp_path / "images", progress=lambda *_: None)
+        build_image(DEBIAN_12, tmp_path / "images", progress=lambda *_: None)
     assert str(caught.value) == "packages: mmdebstrap ended with status 25:\nE: no mirror answers"
     assert not (tmp_path / "images" / "debian-12").exists()
 
@@ -171,7 +165,7 @@ def test_a_failed_step_says_what_its_command_said(tmp_path: Path, monkeypatch: p
 def test_building_without_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(BuildError) as caught:
-        build_debian_12(tmp_path, progress=_never)
+        build_image(DEBIAN_12, tmp_path, progress=_never)
     assert (
         str(caught.value)
         == "building debian-12 needs root: its files belong to many users (run it with sudo)"
@@ -179,8 +173,17 @@ def test_building_without_root_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_recipe_names_each_package_and_unit_once() -> None:
-    for name in ("packages", "masked", "dpkg.cfg"):
-        lines = [line for line in (recipe_directory() / name).read_text().splitlines() if line[:1] != "#"]
-        assert len(set(lines)) == len(lines) > 0, name
-        assert all(line == line.strip() != "" for line in lines), name
+@needs_root
+def test_a_variant_is_an_image_beside_the_plain_one(tmp_path: Path) -> None:
+    _link(tmp_path, _version(tmp_path))
+    recipe = RECIPES["debian-12:networkd"]
+    digest = recipe_digest(recipe.suite, recipe_folders(recipe))
+    path = tmp_path / "versions" / "debian-12-networkd-20260102T030405"
+    (path / "rootfs").mkdir(parents=True)
+    write_manifest(BuiltImage("debian-12-networkd", path, digest, BUILT, frozenset({"lxc"}), tree_size=0))
+    built = build_image(recipe, tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
+    assert (built.name, built.path) == ("debian-12-networkd", path)
+    assert find_image(tmp_path, "debian-12-networkd") == built
+    plain = find_image(tmp_path, "debian-12")
+    assert plain is not None
+    assert plain.recipe == DIGEST != digest

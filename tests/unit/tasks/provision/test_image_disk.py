@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.provision.image_build import recipe_directory
+from labrun.inventory.recipes import RECIPES
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk, patch_boot_sector, patch_core
+from labrun.tasks.provision.image_recipe import recipe_folders
 
 _MIB = 1024 * 1024
 
@@ -61,7 +62,12 @@ def test_a_disk_holds_loaders_for_bios_and_uefi_and_the_tree(tree: Path, tmp_pat
     disk = tmp_path / "out" / "disk.qcow2"
     disk.parent.mkdir()
     stages: list[tuple[str, float]] = []
-    build_disk(tree, recipe_directory(), disk, progress=lambda stage, part: stages.append((stage, part)))
+    build_disk(
+        tree,
+        recipe_folders(RECIPES["debian-12"])[0],
+        disk,
+        progress=lambda stage, part: stages.append((stage, part)),
+    )
     assert [part for _, part in stages] == sorted(part for _, part in stages)
     assert stages[-1] == ("qcow2", 1.0)
     assert [path.name for path in disk.parent.iterdir()] == ["disk.qcow2"]
@@ -96,7 +102,12 @@ def test_a_disk_holds_loaders_for_bios_and_uefi_and_the_tree(tree: Path, tmp_pat
 
 def test_a_tree_that_is_not_there_is_said_by_the_tool_that_found_out(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"^root file system: mke2fs ended with status 1:\n.*No such file"):
-        build_disk(tmp_path / "none", recipe_directory(), tmp_path / "d.qcow2", progress=lambda *_: None)
+        build_disk(
+            tmp_path / "none",
+            recipe_folders(RECIPES["debian-12"])[0],
+            tmp_path / "d.qcow2",
+            progress=lambda *_: None,
+        )
 
 
 def test_a_recipe_without_the_loader_s_configuration_fails_at_the_boot_loader(
@@ -110,4 +121,10 @@ def test_a_build_can_be_stopped(tree: Path, tmp_path: Path) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(BuildCancelledError):
-        build_disk(tree, recipe_directory(), tmp_path / "d", progress=lambda *_: None, cancel=cancel)
+        build_disk(
+            tree,
+            recipe_folders(RECIPES["debian-12"])[0],
+            tmp_path / "d",
+            progress=lambda *_: None,
+            cancel=cancel,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,3 +57,39 @@ def test_the_probe_asks_this_machine_s_dpkg_once(tmp_path: Path) -> None:
     assert (found.manager, bool(found.version("dpkg"))) == ("apt", True)
     assert found.version("no-such-package") is None
     assert list(tmp_path.iterdir()) == []
+
+
+APK_DATABASE = """\
+C:Q1abc
+P:musl
+V:1.2.5-r10
+A:x86_64
+F:lib
+R:ld-musl-x86_64.so.1
+
+P:busybox
+V:1.37.0-r18
+A:x86_64
+D:so:libc.musl-x86_64.so.1
+
+"""
+
+
+def test_apk_s_database_is_read_where_apk_is(tmp_path: Path) -> None:
+    """In a root without dpkg and rpm: the tools the probe needs, and a stand-in for apk that is never run."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("sh", "awk"):
+        (tools / tool).symlink_to(shutil.which(tool) or "")
+    (tools / "apk").write_text("#!/bin/sh\nexit 9\n")
+    (tools / "apk").chmod(0o755)
+    database = tmp_path / "installed"
+    database.write_text(APK_DATABASE)
+    script = gather_script([probe(["busybox", "musl:x86_64", "box"])], "mark")
+    script = script.replace("/lib/apk/db/installed", str(database)).replace("$PATH:/usr/sbin:/sbin", "$PATH")
+    done = subprocess.run(
+        [tools / "sh"], input=script, text=True, capture_output=True, check=True, env={"PATH": str(tools)}
+    )
+    assert installed_packages(parse_facts(done.stdout, "mark")) == InstalledPackages(
+        "apk", {"musl:x86_64": "1.2.5-r10", "busybox:x86_64": "1.37.0-r18"}
+    )

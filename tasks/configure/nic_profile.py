@@ -1,18 +1,22 @@
-"""One NIC's profile as it is to be: read from the lab's spec, with the properties that the guest merged."""
+"""What the lab file wants of one NIC, whichever manager the guest has, as a profile of NetworkManager."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from labrun.tasks.configure.nic_family import chosen_nic
 from labrun.tasks.configure.nm_diff import expected_summary
 from labrun.tasks.configure.nm_profiles import profile_path, property_fault
+from labrun.tasks.guest.facts.nics import ManagedNic, Nic
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.state.item import NOTHING, Attributes, Item, Words
 
 __all__ = ["Profile"]
+
+_T = TypeVar("_T", bound=ManagedNic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,9 @@ class Profile:
         return replace(self, fault=fault)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
-        """Return the profile of one NIC; extra properties are merged by the guest's nmcli."""
-        plain = cls(
+    def plain(cls, raw: Mapping[str, Any]) -> Profile:
+        """Return the profile of one NIC without its extra properties."""
+        return cls(
             raw["network"],
             raw["mac"],
             raw["settings"],
@@ -59,6 +63,11 @@ class Profile:
             tuple(raw.get("marks", ())),
             raw.get("reached_at"),
         )
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
+        """Return the profile of one NIC; extra properties are merged by the guest's nmcli."""
+        plain = cls.plain(raw)
         if not raw["properties"]:
             return plain
         faults = (property_fault(name, value) for name, value in raw["properties"].items())
@@ -76,6 +85,10 @@ class Profile:
         except ValueError as error:
             return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
         return replace(plain, sections=sections)
+
+    def chosen(self, by_mac: Mapping[str, _T], nics: Mapping[str, Nic]) -> _T | None:
+        """Return the NIC that the profile is for, among those of its manager; None if there is none."""
+        return chosen_nic(self.mac, self.marks, by_mac, nics)
 
     @property
     def path(self) -> str:
