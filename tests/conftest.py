@@ -12,6 +12,7 @@ import pytest
 
 from tests import leftovers
 from tests.fuzz import load_profile
+from tests.second_tries import SecondTries
 from tests.sharing import Groups, rank
 
 # Whoever runs the tests in the background of a shell has SIGINT ignored, and so would have every command
@@ -34,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give the run a name, which its workers inherit."""
     if not hasattr(config, "workerinput"):
         leftovers.begin_run()
+        if config.getoption("reruns", None):
+            config.pluginmanager.register(SecondTries())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
