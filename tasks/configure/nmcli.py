@@ -19,7 +19,7 @@ from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
 from labrun.tasks.configure.nm_dispatcher import SCRIPTS
-from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
+from labrun.tasks.configure.nm_nic import PlannedNic, Profile
 from labrun.tasks.configure.nm_profiles import (
     DIRECTORY,
     desired_profiles,
@@ -31,16 +31,14 @@ from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts import links, routes, rules
 from labrun.tasks.guest.facts.nm import PROBE, RESOLVER, UNITS, NmState, observed, rivals_probe
+from labrun.tasks.guest.facts.nm_loose import LOOSE, is_loose
 from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.keyfile import parse, properties, render
-from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
-
-_LOOSE = assigned({"profiles": DIRECTORY}) + guest_script("nm_loose")
 
 
 class Nmcli:
@@ -68,12 +66,20 @@ class Nmcli:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION, SCRIPTS]
+        asked = [
+            PROBE,
+            links.PROBE,
+            rivals_probe(DIRECTORY),
+            boot_probe(UNITS),
+            CONFIGURATION,
+            SCRIPTS,
+            LOOSE,
+        ]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             asked.append(routes.PROBE6)
         if any(".routi" in name for profile in want["profiles"] for name in profile["properties"]):
             asked.append(rules.PROBE)
-        script = _LOOSE + (WAY_IN if any(profile["existing"] for profile in want["profiles"]) else "")
+        script = WAY_IN if any(profile["existing"] for profile in want["profiles"]) else ""
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
         patterns = f"{DIRECTORY}/labrun-*.nmconnection", f"{DIRECTORY}/cloud-init-*.nmconnection"

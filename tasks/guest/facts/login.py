@@ -12,6 +12,7 @@ from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.inventory.model import Address
 from labrun.tasks.guest.facts.nm import Device, observed
+from labrun.tasks.guest.facts.nm_loose import LOOSE, loose_profiles
 from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.units import Unit, read_units
 from labrun.tasks.guest.scripts import assigned, guest_script
@@ -77,7 +78,8 @@ class LoginState:
     units that the boot waits for. ``devices`` are NetworkManager's by MAC, None if it does not answer.
     ``sshd`` are the settings for this very login, ``complaint`` is sshd's about its own settings,
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
-    each. ``full`` are the folders without room. ``refusals`` is what sshd logged last.
+    each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``loose`` are the
+    profiles that NetworkManager ignores for their permissions.
     """
 
     boot: str = ""
@@ -99,6 +101,7 @@ class LoginState:
     iptables: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     qdiscs: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
 
     @property
     def is_booting(self) -> bool:
@@ -129,7 +132,8 @@ def probe(user: str, key: str, client: str, server: str, port: int) -> Probe:
         "server": server,
         "port": port,
     }
-    return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + guest_script("login_state"))
+    script = assigned(values) + guest_script("login_state")
+    return Probe((*WRAPPERS, HOST_KEYS), script, after=(LOOSE,))
 
 
 def login_state(facts: Facts) -> LoginState:
@@ -137,6 +141,7 @@ def login_state(facts: Facts) -> LoginState:
     asks = _said(facts, "sshd-asks")
     check = facts.commands.get("sshd-check", _NOT_ASKED)
     return LoginState(
+        loose=loose_profiles(facts),
         boot=_said(facts, "boot").strip()[:_LONGEST_LINE],
         jobs=tuple(_jobs(_said(facts, "jobs"))),
         units={unit.name: unit for unit in read_units(_said(facts, "units"))},
