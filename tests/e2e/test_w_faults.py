@@ -213,6 +213,11 @@ MARK = "/etc/NetworkManager/conf.d/zz.conf"
 UNIT = "/etc/systemd/system/NetworkManager.service.d"
 PROFILE = "/etc/NetworkManager/system-connections/labrun-network1.nmconnection"
 SCRIPT = "/etc/NetworkManager/dispatcher.d/90-x"
+UNDOES = f"""\
+printf '#!/bin/sh\\n[ "$2" != up ] || ip address add 10.203.8.99/24 dev eth0\\n' >{SCRIPT}
+chmod 755 {SCRIPT}; nmcli connection up labrun-network1 >/dev/null
+until ip -o address show dev eth0 | grep -q 10.203.8.99; do sleep 0.1; done
+"""
 # Host, what is done to it by hand and undone, and what a row has to say of it.
 BY_HAND: dict[str, tuple[str, str, str, str]] = {
     "ttl-written": (
@@ -361,9 +366,7 @@ ip address del fd99::1/128 dev lo
     ),
     "dispatcher-undoes": (
         "host01",
-        f"printf '#!/bin/sh\\n[ \"$2\" != up ] || ip address add 10.203.8.99/24 dev eth0\\n' >{SCRIPT}\n"
-        f"chmod 755 {SCRIPT}; nmcli connection up labrun-network1 >/dev/null\n"
-        "until ip -o address show dev eth0 | grep -q 10.203.8.99; do sleep 0.1; done",
+        UNDOES,
         f"rm {SCRIPT}; ip address del 10.203.8.99/24 dev eth0",
         f"something changed what the active profile sets; NetworkManager's dispatcher runs {SCRIPT}",
     ),
@@ -411,7 +414,8 @@ def test_what_somebody_does_by_hand_is_named(lab: RunningLab, name: str) -> None
 
 
 FLIP = """\
-printf '[Service]\\nType=oneshot\\nExecStart=sysctl -w net.ipv4.ip_forward=0\\n' >/run/systemd/system/flip.service
+cd /run/systemd/system
+printf '[Service]\\nType=oneshot\\nExecStart=sysctl -w net.ipv4.ip_forward=0\\n' >flip.service
 systemctl daemon-reload; systemctl start flip
 """
 
