@@ -83,6 +83,7 @@ nm_state >"$guard/nm"
 package_state "$guard/packages"
 mount_state >"$guard/mounts"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
+[ ! -S /run/dbus/system_bus_socket ] || : >"$guard/bus"
 [ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
 hidden_state "$home"

@@ -1,6 +1,6 @@
 # The units that a login needs, as they are now and as the next boot would find them.
 vital_state() {
-systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
+systemctl show --property=Id,LoadState,ActiveState,UnitFileState,ConflictedBy -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
 systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target
 printf '\nId=default.target\nTarget=%s\n' "$(systemctl get-default)"
