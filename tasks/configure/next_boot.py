@@ -105,6 +105,10 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
+    for unit in (*_LISTENERS, *networks, "dbus.service"):
+        known, found = (set(units.get(unit, {}).get("ConflictedBy", "").split()) for units in (before, now))
+        for rival in sorted((found - known) & {*_ON_THE_WAY, *_TARGETS}):
+            yield f"{rival} would stop {unit} at the next boot: they conflict"
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
     if target != was and target not in _TARGETS:
         yield f"the next boot would stop at {target or 'nowhere'}"

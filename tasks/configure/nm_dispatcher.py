@@ -8,7 +8,7 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["SCRIPTS", "suspected"]
 
 SCRIPTS = Probe(script=guest_script("nm_dispatcher"))
-"""Names the scripts in /etc; what packages install is in /usr/lib, and does no harm."""
+"""Names the scripts in /etc, without those that packages of distributions put there."""
 
 _MOST, _LONGEST = 3, 200
 

@@ -18,22 +18,20 @@ from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
 from labrun.tasks.configure.nm_dispatcher import SCRIPTS
-from labrun.tasks.configure.nm_nic import PlannedNic, is_loose
+from labrun.tasks.configure.nm_nic import PlannedNic
 from labrun.tasks.configure.nm_profiles import DIRECTORY, property_fault
 from labrun.tasks.configure.nm_script import Work, apply_script, no_ipv6_file
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts.nm import PROBE, UNITS, NmState, observed, rivals_probe
+from labrun.tasks.guest.facts.nm_loose import LOOSE, is_loose
 from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.keyfile import parse, properties, render
-from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["NetworkManager"]
-
-_LOOSE = assigned({"profiles": DIRECTORY}) + guest_script("nm_loose")
 
 
 class NetworkManager:
@@ -43,11 +41,11 @@ class NetworkManager:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects and configuration."""
-        script = _LOOSE + "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
+        script = "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
         patterns = f"{DIRECTORY}/labrun-*.nmconnection", f"{DIRECTORY}/cloud-init-*.nmconnection"
         own = Probe(patterns, script)
-        return PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION, SCRIPTS, own
+        return PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION, SCRIPTS, LOOSE, own
 
     def claim(self, want: Json, facts: Facts) -> Claim:
         """Tell whether NetworkManager answers, and manages one of the NICs."""

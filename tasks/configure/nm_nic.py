@@ -24,12 +24,13 @@ from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
 from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.facts.nm import UNITS, Device, NmState, priority_of, rivals
+from labrun.tasks.guest.facts.nm_loose import ignored, is_loose
 from labrun.tasks.guest.facts.units import no_start
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
-from labrun.tasks.guest.shell import Captured, Facts, quote
+from labrun.tasks.guest.shell import Facts, quote
 from labrun.tasks.state.item import Item, Words, spelled
 
-__all__ = ["PlannedNic", "is_loose"]
+__all__ = ["PlannedNic"]
 
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
 _NOT_LOADED = "NetworkManager has not loaded the file"
@@ -129,7 +130,11 @@ class PlannedNic:
 
     def _note(self, hidden: list[str], left: list[str]) -> str | None:
         """Return what the row's addresses do not show; ``left`` keeps the profile from being active."""
-        reasons = (lacking(hidden), None if left else suspected(self.facts))
+        reasons = (
+            lacking(hidden),
+            ignored(self.profile.path, self.facts),
+            None if left else suspected(self.facts),
+        )
         return "; ".join(filter(None, reasons)) or None
 
     def _at_boot(self, item: Item, device: Device, profile: Profile, replaced: list[str]) -> Item:
@@ -246,11 +251,6 @@ class PlannedNic:
         stored = parse(self.facts.files.get(self.profile.path, ""))
         own = stored.get("connection", {}).get("uuid")
         return own or self.profile.sections["connection"]["uuid"]
-
-
-def is_loose(path: str, facts: Facts) -> bool:
-    """Tell whether NetworkManager ignores a profile, as others may read or have written it."""
-    return path in facts.commands.get("loose", Captured("", 0)).text.splitlines()
 
 
 def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:

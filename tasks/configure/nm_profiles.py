@@ -12,6 +12,7 @@ from labrun.inventory.model import Host, Interface, Lab, Mode, Network
 from labrun.inventory.topology.routing import Route, derived_routes, metric_of
 from labrun.inventory.topology.vlans import carrier, vlan_device
 from labrun.secrets import is_secret
+from labrun.tasks.guest.facts.nm_loose import FOLDER
 from labrun.tasks.guest.keyfile import Sections
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "secret_properties",
 ]
 
-DIRECTORY = "/etc/NetworkManager/system-connections"
+DIRECTORY = FOLDER
 
 # Higher than cloud-init and other tools use, so that at boot no other profile takes the NIC.
 _PRIORITY = "200"

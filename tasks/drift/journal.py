@@ -16,7 +16,7 @@ from labrun.errors import CommandError, UnreadableError
 from labrun.secrets import Secrets
 from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
+from labrun.tasks.guest.shell import Facts, Probe, gather_script, parse_facts
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
@@ -66,11 +66,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A host's log, ``since`` in seconds since the epoch (0 = unknown); lines may be left out."""
+    """A host's log, ``since`` in seconds since the epoch (0 = unknown); lines may be left out.
+
+    All times are by the host's clock, which is ``ahead`` of this machine's by so many seconds.
+    """
 
     since: float = 0.0
     lines: tuple[Line, ...] = ()
     left_out: int = 0
+    ahead: int = 0
 
     def as_json(self) -> JsonObject:
         """Return the log as it appears in the JSON document."""
@@ -79,6 +83,7 @@ class Logged:
             "since": moment(self.since) if self.since else None,
             "lines": lines,
             "left_out": self.left_out,
+            "clock_ahead": self.ahead,
         }
 
     def masked(self, secrets: Secrets) -> Logged:
@@ -91,8 +96,14 @@ def journal_script(since: float, mark: str) -> str:
 
     If something was applied later, it starts there, by the guest's clock.
     """
-    values = assigned({"since": int(since), "record": PATH, "most_entries": _ENTRIES, "most_bytes": _BYTES})
-    return gather_script([Probe(script=values + guest_script("journal"))], mark)
+    values: dict[str, str | int | bool] = {
+        "since": int(since),
+        "now": int(time.time()),
+        "record": PATH,
+        "most_entries": _ENTRIES,
+        "most_bytes": _BYTES,
+    }
+    return gather_script([Probe(script=assigned(values) + guest_script("journal"))], mark)
 
 
 def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
@@ -112,7 +123,13 @@ def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
     timed = _once(entry for entry in entries if entry.source in _BY_THE_CLOCK)
     kept = sorted([*others[-_OTHERS:], *own[-_OWN:], *timed[-_TIMED:]], key=lambda entry: entry.time)
     since = float(integer(facts.word("since"), most=LATEST) or 0)
-    return Logged(since, tuple(kept), max(0, len(others) - _OTHERS))
+    return Logged(since, tuple(kept), max(0, len(others) - _OTHERS), _ahead(facts))
+
+
+def _ahead(facts: Facts) -> int:
+    text = facts.word("clock") or "0"
+    seconds = integer(text.removeprefix("-"), most=LATEST) or 0
+    return -seconds if text.startswith("-") else seconds
 
 
 def _once(entries: Iterable[Line]) -> list[Line]:

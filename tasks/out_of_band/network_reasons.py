@@ -14,6 +14,7 @@ from labrun.tasks.collect.filter_causes import (
 )
 from labrun.tasks.collect.nic_causes import ipv6_off, nic_name
 from labrun.tasks.guest.facts.links import Link
+from labrun.tasks.guest.facts.nm_loose import FOLDER
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.out_of_band.attempt import Port
 from labrun.tasks.out_of_band.seen import Seen, as_reasons
@@ -176,6 +177,9 @@ def _profile_note(seen: Seen, nic: Interface) -> str:
     if _is_waiting(seen, nic):
         return f" ({_lease_note(seen, nic, device.profile_id)})"
     if device.profile is None or device.state <= _DISCONNECTED:
+        path = f"{FOLDER}/labrun-{nic.name}.nmconnection"
+        if path in seen.login.loose:
+            return f" (NetworkManager ignores {path}, which is not root's alone: chmod 600, chown root)"
         return " (no profile is active on it)"
     return f" (profile {device.profile_id} is up without it)"
 

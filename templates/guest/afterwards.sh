@@ -58,6 +58,8 @@ echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
+# Without it, NetworkManager cannot be asked and nobody can put it right from afar.
+if [ -e "$guard/bus" ] && [ ! -S /run/dbus/system_bus_socket ]; then echo "the socket of D-Bus is gone"; return 1; fi
 if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a nologin file"; return 1; fi
 }
 

@@ -27,14 +27,20 @@ for folder; do shift; set -- "$@" "$folder/.labrun-kept"; done
 mkdir -p "$new" "$live" "${link%/*}" "$@" || { rmdir "$live" "$@" 2>/dev/null; exit 1; }
 read -r up up_rest </proc/uptime; up=${up%.*}
 read -r boot </proc/sys/kernel/random/boot_id
-printf '%s\n' "$run" "$owner" "$boot" "$process" >"$new/owner"
-echo $((up + applying + seconds)) >"$new/until"
-printf '%s %s\n' "${self%% *}" "$self_start" >"$new/applying"
-printf '%s' "$state_text" "$undo_text" >"$new/undo"
+begin() {
+printf '%s\n' "$run" "$owner" "$boot" "$process" >"$new/owner" &&
+echo $((up + applying + seconds)) >"$new/until" &&
+printf '%s %s\n' "${self%% *}" "$self_start" >"$new/applying" &&
+printf '%s' "$state_text" "$undo_text" >"$new/undo" &&
 # Space reserved for the record.
-printf '%1024s\n' '' >"$new/record"
-[ -z "$absent" ] || printf '%s' "$absent" >"$new/absent"
+printf '%1024s\n' '' >"$new/record" || return
+[ -z "$absent" ] || printf '%s' "$absent" >"$new/absent" || return
 [ -z "$folders" ] || printf '%s' "$folders" >"$new/folders"
+}
+if ! begin; then
+rmdir "$live" "$@" 2>/dev/null
+exit 1
+fi
 # Renaming a complete folder takes the lock.
 if ! mv -T "$new" "$guard" 2>/dev/null; then
 [ ! -d "$guard" ] || exit 3
@@ -77,6 +83,7 @@ nm_state >"$guard/nm"
 package_state "$guard/packages"
 mount_state >"$guard/mounts"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
+[ ! -S /run/dbus/system_bus_socket ] || : >"$guard/bus"
 [ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
 hidden_state "$home"

@@ -132,6 +132,7 @@ undo() {
 # Before anything else, and without another process.
 kernel_own
 kernel_make_room
+[ "$on" != live ] || [ ! -e "$guard/mounts" ] || uncover
 tries=0
 while :; do
 mark_undoing

@@ -1,21 +1,22 @@
 # Ask systemd about units if no link has a boot start one of them, or if files of others keep it from starting.
 # Values: units. Needs frames.
-# Set file to the first file in /etc that gives a unit a condition, a command or a requirement of somebody's own.
+# Set files to those in /etc that give a unit a condition, a command or a requirement of somebody's own.
 own_words() {
+files=''
 for file in /etc/ssh/sshd_not_to_be_run /etc/systemd/system/"$1" /etc/systemd/system/"$1".d/*.conf /etc/systemd/system/service.d/*.conf; do
 [ -f "$file" ] || continue
 case $file in
-*/sshd_not_to_be_run) case $1 in ssh*) return 0;; esac; continue;;
+*/sshd_not_to_be_run) case $1 in ssh*) files=" $file";; esac; continue;;
 # Links are names of units of the vendor's.
-*."${1##*.}") [ -L "$file" ] || return 0;;
+*."${1##*.}") [ -L "$file" ] || files="$files $file"; continue;;
 esac
 while IFS= read -r line || [ -n "$line" ]; do
 case $line in
-Condition*=?* | Assert*=?* | ExecStart*=* | ExecCondition=?* | Require*=?* | Requisite=?* | BindsTo=?* | User=?* | Type=?*) return 0;;
+Condition*=?* | Assert*=?* | ExecStart*=?* | ExecCondition=?* | Require*=?* | Requisite=?* | BindsTo=?*) files="$files $file"; break;;
 esac
 done <"$file"
 done
-return 1
+[ -n "$files" ]
 }
 if [ -d /run/systemd/system ]; then
 starts='' kept=''
@@ -28,7 +29,7 @@ for each in /etc/systemd/system/*.wants/"$unit" /etc/systemd/system/*.requires/"
 done
 [ -n "$linked" ] || continue
 if own_words "$unit" && ! said=$(systemd-analyze condition --unit="$unit" 2>&1 && systemd-analyze verify --man=no "$unit" 2>&1)
-then kept="$unit $file"
+then kept="$unit$files"
 else starts=yes
 fi
 done

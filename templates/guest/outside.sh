@@ -60,6 +60,7 @@ mount_difference() {
 awk '
 FILENAME == ARGV[1] { old[$1]++; next }
 old[$1]-- > 0 { next }
+$1 ~ /^\/(run|dev|sys|tmp)$/ { print $1; next }
 $1 ~ /^\/(etc|home|root|usr|bin|sbin|lib|lib64|var)(\/|$)/ && $1 !~ /^\/var\/lib\/(docker|containers|containerd|kubelet|lxc|lxd|machines|libvirt|nfs)(\/|$)/ { print $1 }' "$1" "$2"
 }
 
@@ -81,6 +82,23 @@ is_own "$wake_each" && kill -CONT "${wake_each#/proc/}";;
 esac
 done
 } 2>/dev/null
+
+# What hides /proc, /dev or /run hides what going back needs itself. Without files in memory, and before all else.
+uncover() {
+grep -Fxq /proc "$guard/mounts" || return 0
+# Where /proc is hidden nothing can be unmounted, so it is mounted once more.
+[ -e /proc/self/mounts ] || mount -t proc proc /proc
+for uncover_place in /dev /run; do
+uncover_count=0
+while IFS= read -r uncover_line; do [ "$uncover_line" != $uncover_place ] || uncover_count=$((uncover_count - 1)); done <"$guard/mounts"
+while read -r uncover_source uncover_line uncover_rest; do
+[ "$uncover_line" != $uncover_place ] || uncover_count=$((uncover_count + 1))
+done </proc/self/mounts
+while [ $uncover_count -gt 0 ]; do umount -l $uncover_place; uncover_count=$((uncover_count - 1)); done
+done
+[ -d "$live" ] || mkdir -p "$live"
+[ -e "$live/decided" ] || echo undo >"$live/decided"
+}
 
 # A mount that hides a folder has to go before anything in it is restored.
 put_back_mounts() {
@@ -215,6 +233,15 @@ reload_pid='' reload_title=''
 # The file has no final newline, which `read` reports as a failure.
 { read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
 case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && true >"$live/done-sshd";; esac
+} 2>/dev/null
+
+# Units that were started as the change would have them run as that until they are started anew.
+restart_rehearsed() {
+[ -s "$guard/rehearsed" ] && [ ! -e "$live/done-rehearsed" ] || return 0
+true >"$live/done-rehearsed"
+while read -r rehearsed_unit; do
+timeout 10 systemctl reset-failed "$rehearsed_unit"; timeout 60 systemctl restart "$rehearsed_unit"
+done <"$guard/rehearsed"
 } 2>/dev/null
 
 # --- Afterwards -----------------------------------------------------------------------------------------------

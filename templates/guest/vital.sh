@@ -5,7 +5,7 @@ if [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
 openrc_services NetworkManager dbus ssh sshd networking | sed 's/^Id=.*/&.service/'
 return
 fi
-systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
+systemctl show --property=Id,LoadState,ActiveState,UnitFileState,ConflictedBy -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
 systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target
 printf '\nId=default.target\nTarget=%s\n' "$(systemctl get-default)"

@@ -26,6 +26,11 @@ cp -a {PROFILES} /root/copy
 mount -t tmpfs -o size=4k,mode=755 full {PROFILES}
 cp -a /root/copy/. {PROFILES}
 """
+VAR_FULL = """\
+mkdir -p /var/lib/labrun /root/copy; cp -a /var/lib/labrun/. /root/copy
+mount -t tmpfs -o size=16k,mode=755 full /var/lib/labrun; cp -a /root/copy/. /var/lib/labrun; rm -r /root/copy
+dd if=/dev/zero of=/var/lib/labrun/filler bs=1k 2>/dev/null || :
+"""
 READ_ONLY = "mount --bind {0} {0}; mount -o remount,ro,bind {0}"
 # Once the change is made, something goes wrong until the host has gone back.
 MEANWHILE = """\
@@ -88,6 +93,22 @@ CASES = {
         nmcli="ipv4.dns-search: x.example",
         before=FULL,
         after=f"umount {PROFILES}; nmcli connection reload",
+    ),
+    "varfull": Case(
+        "failed",
+        "nothing was changed: the guard cannot be armed: its files cannot be written: no space is left .*",
+        "sshd",
+        more="sshd: {MaxSessions: 7}",
+        before=VAR_FULL,
+        after="umount /var/lib/labrun",
+    ),
+    "rootro": Case(
+        "failed",
+        "nothing was changed: the guard cannot be armed: .*Read-only file system",
+        "sshd",
+        more="sshd: {MaxSessions: 7}",
+        before="mount -o remount,ro /",
+        after="mount -o remount,rw /",
     ),
     "immutable": Case(
         "rolled-back",

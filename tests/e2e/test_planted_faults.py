@@ -210,6 +210,14 @@ def _site(family: str, hook: str, rule: str, at: str = "") -> tuple[str, str]:
 
 
 MARK = "/etc/NetworkManager/conf.d/zz.conf"
+UNIT = "/etc/systemd/system/NetworkManager.service.d"
+PROFILE = "/etc/NetworkManager/system-connections/labrun-network1.nmconnection"
+SCRIPT = "/etc/NetworkManager/dispatcher.d/90-x"
+UNDOES = f"""\
+printf '#!/bin/sh\\n[ "$2" != up ] || ip address add 10.203.8.99/24 dev eth0\\n' >{SCRIPT}
+chmod 755 {SCRIPT}; nmcli connection up labrun-network1 >/dev/null
+until ip -o address show dev eth0 | grep -q 10.203.8.99; do sleep 0.1; done
+"""
 # Host, what is done to it by hand and undone, and what a row has to say of it.
 BY_HAND: dict[str, tuple[str, str, str, str]] = {
     "ttl-written": (
@@ -241,6 +249,11 @@ BY_HAND: dict[str, tuple[str, str, str, str]] = {
         "host00",
         *_site("ip6", "forward", "meta l4proto tcp drop"),
         "host00: nftables drops TCP: ip6 site, chain c: meta l4proto ",
+    ),
+    "udp-drops": (
+        "host00",
+        *_site("ip", "forward", "meta l4proto udp drop"),
+        "host00: nftables drops UDP: ip site, chain c: meta l4proto ",
     ),
     "no-answer-to-traces": (
         "host00",
@@ -333,6 +346,36 @@ ip address del fd99::1/128 dev lo
         f"rm {MARK}",
         f"{MARK} has NetworkManager leave eth0 alone at the next boot",
     ),
+    "condition-fails-at-boot": (
+        "host01",
+        f"mkdir -p {UNIT}; printf '[Unit]\\nConditionPathExists=/nowhere\\n' >{UNIT}/z.conf",
+        f"rm -r {UNIT}",
+        f"NetworkManager.service does not start at boot: ConditionPathExists=/nowhere fails ({UNIT}/z.conf)",
+    ),
+    "sshd-not-to-be-run": (
+        "host01",
+        "touch /etc/ssh/sshd_not_to_be_run",
+        "rm /etc/ssh/sshd_not_to_be_run",
+        "ssh.service does not start at boot: ConditionPathExists=!/etc/ssh/sshd_not_to_be_run fails",
+    ),
+    "profile-ignored": (
+        "host01",
+        f"chmod 644 {PROFILE}",
+        f"chmod 600 {PROFILE}",
+        f"NetworkManager ignores {PROFILE}, which is not root's alone",
+    ),
+    "dispatcher-undoes": (
+        "host01",
+        UNDOES,
+        f"rm {SCRIPT}; ip address del 10.203.8.99/24 dev eth0",
+        f"something changed what the active profile sets; NetworkManager's dispatcher runs {SCRIPT}",
+    ),
+    "host-vouches-for-users": (
+        "host01",
+        "printf 'Match User bob\\nHostbasedAuthentication yes\\n' >/etc/ssh/sshd_config.d/60-x.conf",
+        "rm /etc/ssh/sshd_config.d/60-x.conf",
+        "Match User bob in /etc/ssh/sshd_config.d/60-x.conf:2 sets hostbasedauthentication yes",
+    ),
     "passwords-at-sshd-s-next-start": (
         "host01",
         (
@@ -367,6 +410,35 @@ def test_what_somebody_does_by_hand_is_named(lab: RunningLab, name: str) -> None
         assert any(told in why for why in said), said
     finally:
         by_hand(lab, undo, host)
+    healthy(lab)
+
+
+FLIP = """\
+cd /run/systemd/system
+printf '[Service]\\nType=oneshot\\nExecStart=sysctl -w net.ipv4.ip_forward=0\\n' >flip.service
+systemctl daemon-reload; systemctl start flip
+"""
+
+
+@pytest.mark.full
+def test_what_a_unit_sets_again_and_again_is_told_as_such(lab: RunningLab) -> None:
+    """The history shows that it does not stay, the journal what has run."""
+    healthy(lab)
+    try:
+        for times in (1, 2):
+            by_hand(lab, FLIP, "host00")
+            answer = lab.json("--hosts", "host00", "drift")
+            assert answer.exit_code == 3
+            moved = [each["times"] for each in answer.document["moved"] if each["section"] == "sysctl"]
+            assert moved == ([] if times == 1 else [2])
+            lines = answer.document["logged"]["host00"]["lines"]
+            assert any(line["source"] == "systemd" and "flip.service" in line["text"] for line in lines), (
+                lines
+            )
+            fixed = lab.json("--hosts", "host00", "drift", "--fix")
+            assert fixed.exit_code == 0, fixed.bad()
+    finally:
+        by_hand(lab, "rm /run/systemd/system/flip.service; systemctl daemon-reload", "host00")
     healthy(lab)
 
 

@@ -19,6 +19,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.commands.drift.earlier import (
     Moved,
     earlier_of,
+    how_long,
     last_lines,
     local,
     moved_json,
@@ -310,6 +311,8 @@ def _fingerprint(session: Session) -> str:
 
 def _log_lines(host: str, log: Logged) -> list[str]:
     since = f" since {local(log.since)}" if log.since else ""
+    if log.ahead:
+        since += f" (its clock is {how_long(abs(log.ahead))} {'ahead' if log.ahead > 0 else 'behind'})"
     if not log.lines:
         return [f"{host} logged nothing about it{since}"]
     head = f"{host} logged{since}:" if not log.left_out else f"{host} logged{since}, the last lines:"

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from labrun.json_values import JsonObject
     from labrun.runner.engine.session import Session
 
-__all__ = ["Earlier", "Moved", "earlier_of", "last_lines", "local", "moved_json", "moved_lines", "moves_in"]
+__all__ = [
+    "Earlier",
+    "Moved",
+    "earlier_of",
+    "how_long",
+    "last_lines",
+    "local",
+    "moved_json",
+    "moved_lines",
+    "moves_in",
+]
 
 Item = tuple[str, str, str]
 """Host, section and name of a row."""
@@ -125,3 +135,13 @@ def local(seconds: float) -> str:
     local_time = time.localtime(seconds)
     today = time.strftime("%F", local_time) == time.strftime("%F")
     return time.strftime("%T" if today else "%F %T", local_time)
+
+
+_UNITS = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def how_long(seconds: int) -> str:
+    """Return a duration in its largest unit, rounded down: ``3 years``."""
+    name, size = next(unit for unit in _UNITS if seconds >= unit[1] or unit[1] == 1)
+    count = seconds // size
+    return f"{count} {name}{'' if count == 1 else 's'}"

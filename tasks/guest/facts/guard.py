@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from labrun.bounded import as_list, as_object, integer, read_json
 from labrun.errors import UnreadableError
 from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.guest.shell import Captured, Facts, Probe
 
 __all__ = [
     "GUARD",
@@ -42,6 +43,7 @@ PROBE = Probe(
 
 # A rollback takes a while; only after that is a guard sure to be abandoned (seconds).
 _GRACE = 30
+_NO_WRITE = re.compile(r"\b(?:printf|echo): (?:write error: )?I/O error$")
 _GOES_ON = "the host keeps trying"
 _GOING = ("guard undoing", "guard undone")
 
@@ -149,7 +151,14 @@ def refusal(answer: Facts) -> str | None:
     if held is not None:
         left, _, owner = held.partition(" ")
         return str(Standing("", owner, integer(left) or 0))
-    return _checkpoint(answer) or f"the guard cannot be armed: {armed.last_line}"
+    return _checkpoint(answer) or f"the guard cannot be armed: {_reason(armed)}"
+
+
+def _reason(armed: Captured) -> str:
+    """Return what went wrong; a shell says of a full disk no more than that it could not write."""
+    if _NO_WRITE.search(armed.last_line):
+        return "its files cannot be written: no space is left on the device, or it has failed"
+    return armed.last_line
 
 
 def _checkpoint(answer: Facts) -> str | None:

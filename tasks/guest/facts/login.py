@@ -13,6 +13,7 @@ from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Address
 from labrun.tasks.guest.facts.first_boot import FirstBoot, first_boot
 from labrun.tasks.guest.facts.nm import Device, observed
+from labrun.tasks.guest.facts.nm_loose import LOOSE, loose_profiles
 from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.units import Unit, read_units
 from labrun.tasks.guest.scripts import assigned, guest_script
@@ -80,7 +81,8 @@ class LoginState:
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
     each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``first_boot`` is
     what has become of cloud-init. ``driverless`` are the NICs without a driver, as their bus names them.
-    ``killed`` counts the processes that the guest's kernel has killed for lack of memory.
+    ``killed`` counts the processes that the guest's kernel has killed for lack of memory. ``loose`` are the
+    profiles that NetworkManager ignores for their permissions.
     """
 
     boot: str = ""
@@ -105,6 +107,7 @@ class LoginState:
     first_boot: FirstBoot = field(default_factory=FirstBoot)
     driverless: tuple[str, ...] = ()
     killed: int = 0
+    loose: tuple[str, ...] = ()
 
     @property
     def is_booting(self) -> bool:
@@ -136,7 +139,7 @@ def probe(user: str, key: str, client: str, server: str, port: int) -> Probe:
         "port": port,
     }
     parts = "".join(map(guest_script, ("first_boot", "no_driver", "login_state")))
-    return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + parts)
+    return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + parts, after=(LOOSE,))
 
 
 def login_state(facts: Facts) -> LoginState:
@@ -144,6 +147,7 @@ def login_state(facts: Facts) -> LoginState:
     asks = _said(facts, "sshd-asks")
     check = facts.commands.get("sshd-check", _NOT_ASKED)
     return LoginState(
+        loose=loose_profiles(facts),
         boot=_said(facts, "boot").strip()[:_LONGEST_LINE],
         jobs=tuple(_jobs(_said(facts, "jobs"))),
         units={unit.name: unit for unit in read_units(_said(facts, "units"))},

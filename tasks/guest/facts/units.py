@@ -19,8 +19,8 @@ _ENABLED = frozenset({"enabled", "alias"})
 _STARTED = frozenset({"enabled", "alias", "generated", "static", "indirect", "linked"})
 _RUNNING = frozenset({"active", "reloading"})
 # systemd-analyze prints a line for each condition, then one for all together.
-_FAILED = re.compile(r"^[A-Z]\w+=.* failed\.?$")
-_LONGEST_REASON = 300
+_FAILED = re.compile(r"(?:^|: )([A-Z]\w+=.*) failed\.?$")
+_LONGEST = 16_000
 
 
 def unit_of(name: str) -> str:
@@ -38,7 +38,7 @@ class Unit:
     """One unit as systemd reports it: whether it exists, starts at boot, and runs now.
 
     ``name`` is empty where it was not asked for. ``kept`` is what keeps a unit that is enabled from starting,
-    and the file that it comes from.
+    and the files that it comes from.
     """
 
     load: str
@@ -106,11 +106,12 @@ def _kept(facts: Facts, names: tuple[str, ...]) -> Iterator[Unit]:
     """Yield the unit that is enabled, and that something of somebody's keeps from starting."""
     for title, output in facts.commands.items():
         kind, _, rest = title.partition(" ")
-        name, _, path = rest.partition(" ")
+        name, *paths = rest.split() or ("",)
         if kind == "kept" and name in names:
-            failed = [line.strip() for line in output.text.splitlines() if _FAILED.search(line)]
-            reason = failed[0] if failed else output.last_line
-            yield Unit("loaded", "enabled", "", name, (reason[:_LONGEST_REASON].rstrip("."), path))
+            lines = output.text[:_LONGEST].splitlines()
+            failed = next((found for line in lines if (found := _FAILED.search(line.strip()))), None)
+            reason = f"{failed[1]} fails" if failed else output.last_line.removeprefix(f"{name}: ")
+            yield Unit("loaded", "enabled", "", name, (reason.rstrip("."), ", ".join(paths)))
 
 
 def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:

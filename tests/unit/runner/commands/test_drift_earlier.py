@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labrun.runner.commands.drift.earlier import Moved, moved_json, moved_lines, moves_in
+from labrun.runner.commands.drift.earlier import Moved, how_long, moved_json, moved_lines, moves_in
 
 NOW = 1_795_648_000.0
 
@@ -49,3 +49,11 @@ def test_an_item_that_does_not_stay_is_told_in_both_forms() -> None:
         "times": 3,
         "since": "2026-11-25T23:06:40Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 seconds"), (1, "1 second"), (90, "1 minute"), (7200, "2 hours"), (86400 * 800, "2 years")],
+)
+def test_a_duration_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+    assert how_long(seconds) == text

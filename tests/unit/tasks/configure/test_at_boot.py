@@ -116,6 +116,7 @@ CONDITION = "ConditionPathExists=/nowhere"
         (f"{DROP_IN}/z.txt", f"[Unit]\n{CONDITION}\n", False),
         ("etc/systemd/system/cron.service.d/z.conf", f"[Unit]\n{CONDITION}\n", False),
         ("etc/ssh/sshd_not_to_be_run", "", False),
+        (f"{DROP_IN}/z.conf", "[Service]\nExecStartPre=\n", False),
     ],
 )
 def test_systemd_judges_a_unit_that_is_enabled_and_has_words_of_others(
@@ -127,8 +128,10 @@ def test_systemd_judges_a_unit_that_is_enabled_and_has_words_of_others(
     (systemd / file).write_text(text, encoding="utf-8")
     program = systemd / "bin" / "systemd-analyze"
     program.parent.mkdir(exist_ok=True)
-    for status, reason in ((1, f"{CONDITION} failed"), (0, None)):
-        program.write_text(f"#!/bin/sh\necho '{CONDITION} failed.'; echo Conditions failed.; exit {status}\n")
+    for status, reason in ((1, f"{CONDITION} fails"), (0, None)):
+        program.write_text(
+            f"#!/bin/sh\necho 'X.service: {CONDITION} failed.'; echo Conditions failed.; exit {status}\n"
+        )
         program.chmod(0o755)
         found = ran(systemd, boot_probe(UNITS), MASKED)
         unit = no_start(found, UNITS)

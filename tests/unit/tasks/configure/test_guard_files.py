@@ -410,6 +410,18 @@ ls /home; mount_state | grep -cx /mnt; mount_difference "$guard/mounts" /proc/se
     assert guest.run(script, "unshare", "--mount").stdout.splitlines() == ["old", "1", "0"]
 
 
+@as_root
+def test_what_hides_the_guard_s_own_folders_goes_before_all_else(guest: Guest) -> None:
+    script = """\
+mount -t tmpfs none /run; live=/run/own; mkdir $live; mount_state >"$guard/mounts"; uncover; cat $live/decided
+rm $live/decided; mount -t tmpfs none /run; mount -t tmpfs none /run; mount -t tmpfs none /dev
+uncover; cat $live/decided; [ -c /dev/null ] && echo there
+mount -t tmpfs none /proc; uncover; [ -e /proc/self/mounts ] && echo there
+"""
+    done = guest.run(script, "unshare", "--mount")
+    assert done.stdout.splitlines() == ["undo", "undo", "there", "there"]
+
+
 def test_a_stopped_server_goes_on_and_a_stopped_job_does_not(guest: Guest) -> None:
     script = """\
 cp /bin/sleep "$1/sshd"; "$1/sshd" 60 & server=$!; sleep 60 & job=$!

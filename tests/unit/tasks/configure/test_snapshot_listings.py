@@ -321,8 +321,8 @@ def test_a_mount_that_is_gone_is_not_mounted(awk: Path) -> None:
 def test_only_mounts_that_came_and_hide_what_a_login_needs_are_told(awk: Path) -> None:
     old = ["/", "/home", "/proc"]
     new = [*old, "/home", "/etc/ssh", "/mnt", "/run/user/1000", "/var/lib/docker/overlay2/a/merged", "/usr"]
-    new += ["/var/lib/labrun", "/homes", "/var/lib/dockers"]
-    said = ["/home", "/etc/ssh", "/usr", "/var/lib/labrun", "/var/lib/dockers"]
+    new += ["/var/lib/labrun", "/homes", "/var/lib/dockers", "/run", "/dev/shm", "/proc"]
+    said = ["/home", "/etc/ssh", "/usr", "/var/lib/labrun", "/var/lib/dockers", "/run"]
     assert difference(awk, "mount_difference", old, new) == said
     assert difference(awk, "mount_difference", new, old) == []
 

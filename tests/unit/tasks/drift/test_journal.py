@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -94,8 +96,9 @@ def test_what_was_logged_stands_in_the_document_with_times_as_text() -> None:
             {"time": "2026-11-25T23:06:40Z", "source": "sudo", "text": BY_HAND, "labrun": False},
         ],
         "left_out": 3,
+        "clock_ahead": 0,
     }
-    assert Logged().as_json() == {"since": None, "lines": [], "left_out": 0}
+    assert Logged().as_json() == {"since": None, "lines": [], "left_out": 0, "clock_ahead": 0}
 
 
 def test_a_secret_in_a_quoted_line_is_masked() -> None:
@@ -188,3 +191,41 @@ STARTED = [
     "Stopped flip.service - Sets it back.",
     "Started getty@tty1.service - Getty on tty1.",
 ]
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize(
+    ("ahead", "applied", "asked"),
+    [
+        (0, -3 * DAY, -DAY),
+        (0, -60, -60),
+        (2, -60, -60),
+        (-6 * 365 * DAY, -3 * DAY, -6 * 365 * DAY - DAY),
+        (9 * 365 * DAY, -3 * DAY, 9 * 365 * DAY - DAY),
+        # Applied while the clock was right: by the one that was set back, that is yet to come.
+        (-30 * DAY, -60, -31 * DAY),
+        (-30 * DAY, -30 * DAY - 60, -30 * DAY - 60),
+    ],
+)
+def test_the_log_is_asked_for_by_the_clock_of_the_host(
+    tmp_path: Path, ahead: int, applied: int, asked: int
+) -> None:
+    now = int(time.time())
+    answers = {
+        "date": f"echo {now + ahead}",
+        "stat": f"echo {now + applied}",
+        "journalctl": f'echo "$*" >{tmp_path}/asked',
+    }
+    for name, text in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n{journal_script(now - DAY, 'm')}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    found = read_journal(done.stdout, "m", "lab", KEY)
+    since = int((tmp_path / "asked").read_text().split("--since @")[1].split()[0])
+    assert abs(since - now - asked) <= 3
+    assert found.since == since
+    assert abs(found.ahead - ahead) <= 3
+    assert found.as_json()["clock_ahead"] == found.ahead
