@@ -190,8 +190,10 @@ class PlannedNic:
             name = self.profile.device
             if not name or below is None:
                 return below
-            unmade = Device("", name, "", below.state, None, "", "", ())
-            return self.state.vlans.get(name, unmade)
+            if name in self.state.nics and name in self.state.vlans:
+                return self.state.vlans[name]
+            # NetworkManager keeps one in mind that was deleted with its profile's end.
+            return Device("", name, "", below.state, None, "", "", ())
         by_name = {device.interface: device for device in self.state.devices.values()}
         shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
         marked = marked_nic(self.profile.marks, shown)
