@@ -28,6 +28,7 @@ __all__ = [
     "nics_of",
     "nics_text",
     "plugged_nics",
+    "pull_the_plug",
     "run_again",
     "state_of",
     "tag_of",
@@ -241,6 +242,18 @@ def wait_until_off(domain: Any, timeout: float) -> bool:
             return False
         time.sleep(_POLL)
     return True
+
+
+def pull_the_plug(domain: Any) -> None:
+    """Power a domain off; no error if it is off by then, or goes off meanwhile. Raises libvirtError."""
+    import libvirt
+
+    try:
+        if _is_active(domain):
+            domain.destroy()
+    except libvirt.libvirtError:
+        if _is_active(domain):
+            raise
 
 
 def _is_active(domain: Any) -> bool:

@@ -19,6 +19,7 @@ from labrun.tasks.provision.domains import (
     beyond_memory,
     define_again,
     find_domain,
+    pull_the_plug,
     require,
     run_again,
     state_of,
@@ -255,25 +256,14 @@ class QemuDriver:
                 attempt += 1
                 if wait_until_off(handle, min(left, _ASK_AGAIN_SECONDS)):
                     return
-            self._pull_the_plug(handle)
-
-    def _pull_the_plug(self, domain: Any) -> None:
-        import libvirt
-
-        try:
-            if domain.isActive():
-                domain.destroy()
-        except libvirt.libvirtError:
-            # It may have shut down by itself in the meantime.
-            if domain.isActive():
-                raise
+            pull_the_plug(handle)
 
     def retire(self, lab: str, domain: str) -> None:
         """Destroy the VM and undefine it with NVRAM, snapshots and saved state."""
         with translated("remove", domain):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
-                self._pull_the_plug(handle)
+                pull_the_plug(handle)
                 undefine_wholly(handle)
 
     def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
@@ -281,7 +271,7 @@ class QemuDriver:
         with translated("remove", host):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
-                self._pull_the_plug(handle)
+                pull_the_plug(handle)
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
             if pool is not None and pool.isActive():
                 # libvirt learns of rotated console logs only by a refresh.
