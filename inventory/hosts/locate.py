@@ -182,8 +182,11 @@ def _to_be_asked(lab: Lab) -> tuple[str, ...]:
 
 
 def _is_known(network: Network, nic: Interface) -> bool:
-    """Tell whether the file alone says where the NIC answers."""
-    if nic.ipv6 is not None and not nic.leases(6) and distance(network, 6) == ALONGSIDE:
+    """Tell whether the file alone says where the NIC answers.
+
+    An address that it forms itself comes with the router's next advertisement, maybe later than a lease.
+    """
+    if nic.ipv6 is not None and not nic.ipv6_method and distance(network, 6) == ALONGSIDE:
         return True
     return not (nic.dhcp or nic.leases(6))
 

@@ -11,6 +11,7 @@ from labrun.errors import HostKeyChangedError, LabrunError, TransportError
 from labrun.inventory.hosts.connections import access_of
 from labrun.inventory.hosts.locate import first_hop
 from labrun.inventory.topology.jump_hosts import jumps
+from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.outcome import HYPERVISOR
 from labrun.runner.engine.channels import console_login
 from labrun.runner.engine.session import Session, hypervisor_engine
@@ -138,7 +139,12 @@ def _job(
         uri,
         lab.libvirt_name(host),
         attempt,
-        {lab.libvirt_name(nic.network): nic.network for nic in lab.hosts[host].interfaces},
+        # libvirt has none of a VLAN.
+        {
+            lab.libvirt_name(nic.network): nic.network
+            for nic in lab.hosts[host].interfaces
+            if not is_on_vlan(lab, nic)
+        },
         tuple(rows.probes) if rows is not None else (),
         rows.spec if rows is not None else None,
         # The namespaces of a container always answer.

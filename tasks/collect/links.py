@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from labrun.inventory.model import Interface, Lab
 from labrun.inventory.topology.expectations import addresses_of
 from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_properties
+from labrun.inventory.topology.vlans import vlan_device
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
@@ -21,8 +22,10 @@ __all__ = ["address_rows", "expected_addresses", "no_nic"]
 _ANY = "an address by DHCP"
 
 
-def no_nic(host: str, nic: Interface) -> str:
+def no_nic(lab: Lab, host: str, nic: Interface) -> str:
     """Return why a NIC of the lab file cannot be found on the host."""
+    if device := vlan_device(lab, lab.hosts[host], nic):
+        return f"{host} has no {device} with the MAC {nic.mac} ({lab.networks[nic.network].kind})"
     known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.name}, and no `mac` is named"
     return f"no NIC of {host} has {known}"
 
@@ -45,7 +48,7 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is None:
-            actual, why = "absent", no_nic(host, nic)
+            actual, why = "absent", no_nic(lab, host, nic)
         else:
             actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK

@@ -117,7 +117,7 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
 def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:
     """Return which of the NICs that the routes lead out of is not there, empty if all are."""
     gone = [nic for each in routes if (nic := lab.hosts[host].nic(each.nic)) is not None]
-    return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in gone if nic.mac not in capture.links))
+    return "; ".join(dict.fromkeys(no_nic(lab, host, nic) for nic in gone if nic.mac not in capture.links))
 
 
 def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, first: int) -> bool:

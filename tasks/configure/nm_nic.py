@@ -194,8 +194,10 @@ class PlannedNic:
         name = self.profile.device
         if not name or below is None:
             return below
-        unmade = Device("", name, "", below.state, None, "", "", ())
-        return self.state.vlans.get(name, unmade)
+        if name in self.state.nics and name in self.state.vlans:
+            return self.state.vlans[name]
+        # NetworkManager keeps one in mind that was deleted with its profile's end.
+        return Device("", name, "", below.state, None, "", "", ())
 
     def _bound(self, device: Device) -> Profile:
         """Return the profile with the NIC's actual MAC."""

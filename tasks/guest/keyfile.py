@@ -40,6 +40,8 @@ _DEFAULTS = {
     ("ipv6", "may-fail"): ("true",),
     ("ipv4", "never-default"): ("false",),
     ("ipv6", "never-default"): ("false",),
+    # Reordered headers, as the kernel has them.
+    ("vlan", "flags"): ("1",),
 }
 _UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
 _ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Address, Interface, Lab
+from labrun.inventory.topology.vlans import carrier, is_on_vlan
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.filter_causes import (
     best_routes,
@@ -12,6 +13,7 @@ from labrun.tasks.collect.filter_causes import (
     policy_findings,
     reverse_path,
 )
+from labrun.tasks.collect.links import no_nic
 from labrun.tasks.collect.nic_causes import ipv6_off, nic_name
 from labrun.tasks.guest.facts.links import Link
 from labrun.tasks.guest.facts.nm_loose import FOLDER
@@ -29,9 +31,10 @@ _TOO_SMALL = 576
 
 def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
     """Yield what is wrong on the hypervisor: the network, its bridge, its end of the NIC."""
-    outside, nic = seen.outside, seen.nic
-    if nic is None:
+    if seen.nic is None:
         return
+    # The hypervisor knows only of the NIC that carries a VLAN.
+    outside, nic = seen.outside, carrier(seen.lab, seen.lab.hosts[seen.host], seen.nic)
     if nic.network in outside.stopped:
         yield Reason(f"the network {nic.network} is not running on the hypervisor: `labrun up` starts it")
         return
@@ -116,6 +119,8 @@ def nic_reasons(seen: Seen) -> Iterator[Reason]:
 
 
 def _absent(seen: Seen, nic: Interface) -> str:
+    if is_on_vlan(seen.lab, nic):
+        return no_nic(seen.lab, seen.host, nic)
     known = {each.mac for each in seen.lab.hosts[seen.host].interfaces}
     others = [
         link

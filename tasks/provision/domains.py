@@ -28,6 +28,7 @@ __all__ = [
     "nics_of",
     "nics_text",
     "plugged_nics",
+    "pull_the_plug",
     "run_again",
     "state_of",
     "tag_of",
@@ -240,6 +241,21 @@ def wait_until_off(domain: Any, timeout: float) -> bool:
         if time.monotonic() >= deadline:
             return False
         time.sleep(_POLL)
+    return True
+
+
+def pull_the_plug(domain: Any) -> bool:
+    """Power a domain off; return False if it was off, or went off meanwhile. Raises libvirtError."""
+    import libvirt
+
+    try:
+        if not _is_active(domain):
+            return False
+        domain.destroy()
+    except libvirt.libvirtError:
+        if _is_active(domain):
+            raise
+        return False
     return True
 
 

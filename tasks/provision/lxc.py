@@ -26,6 +26,7 @@ from labrun.tasks.provision.domains import (
     nic_xml,
     nics_of,
     plugged_nics,
+    pull_the_plug,
     require,
     run_again,
     tag_of,
@@ -253,13 +254,11 @@ class LxcDriver:
                 # A frozen process takes no signal.
                 run_again(handle, lambda: None)
                 define_again(handle)
-                init = container_init(handle.ID())
-                if init is not None:
-                    # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
-                    os.kill(init, _POWER_OFF)
+                # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
+                _tell_init(handle, _POWER_OFF)
                 by_itself = wait_until_off(handle, timeout)
                 if not by_itself:
-                    handle.destroy()
+                    pull_the_plug(handle)
             remove_cgroups(self._uri, domain)
             Overlay.of(tag.lab, tag.host, self._uri).unmount()
         return by_itself
@@ -288,12 +287,8 @@ class LxcDriver:
         # A frozen process takes no signal.
         run_again(handle, lambda: None)
         # libvirt asks first and waits two seconds; killing its init ends a container at once.
-        init = container_init(handle.ID())
-        if init is not None:
-            os.kill(init, signal.SIGKILL)
-            if wait_until_off(handle, _DYING_SECONDS):
-                return
-        handle.destroy()
+        if not _tell_init(handle, signal.SIGKILL) or not wait_until_off(handle, _DYING_SECONDS):
+            pull_the_plug(handle)
 
     def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
         """Delete the lab's directory, including leftovers of a killed run."""
@@ -340,3 +335,16 @@ class LxcDriver:
     def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
         """Return the commands that change the container by hand, and start it if it is off."""
         return change_commands(self._uri, spec, seen, changes)
+
+
+def _tell_init(handle: Any, number: int) -> bool:
+    """Send a signal to a container's init; return whether there is one: it may end at any moment."""
+    import libvirt
+
+    try:
+        init = container_init(handle.ID())
+        if init is not None:
+            os.kill(init, number)
+    except (libvirt.libvirtError, ProcessLookupError):
+        return False
+    return init is not None

@@ -19,6 +19,7 @@ from labrun.tasks.provision.domains import (
     beyond_memory,
     define_again,
     find_domain,
+    pull_the_plug,
     require,
     run_again,
     state_of,
@@ -256,29 +257,14 @@ class QemuDriver:
                 attempt += 1
                 if wait_until_off(handle, min(left, _ASK_AGAIN_SECONDS)):
                     return True
-            return not self._pull_the_plug(handle)
-
-    def _pull_the_plug(self, domain: Any) -> bool:
-        """Power off; return False if it was off."""
-        import libvirt
-
-        try:
-            if not domain.isActive():
-                return False
-            domain.destroy()
-        except libvirt.libvirtError:
-            # It may have shut down by itself in the meantime.
-            if domain.isActive():
-                raise
-            return False
-        return True
+            return not pull_the_plug(handle)
 
     def retire(self, lab: str, domain: str) -> None:
         """Destroy the VM and undefine it with NVRAM, snapshots and saved state."""
         with translated("remove", domain):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
-                self._pull_the_plug(handle)
+                pull_the_plug(handle)
                 undefine_wholly(handle)
 
     def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
@@ -286,7 +272,7 @@ class QemuDriver:
         with translated("remove", host):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
-                self._pull_the_plug(handle)
+                pull_the_plug(handle)
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
             if pool is not None and pool.isActive():
                 # libvirt learns of rotated console logs only by a refresh.

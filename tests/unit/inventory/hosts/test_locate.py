@@ -83,6 +83,17 @@ def test_a_lab_of_fixed_addresses_asks_nobody(tmp_path: Path) -> None:
     assert source.asked == []
 
 
+def test_an_address_that_a_nic_forms_itself_does_not_go_before_its_lease(tmp_path: Path) -> None:
+    """The lease made the host ready; the other one comes with the router's next advertisement."""
+    text = "name: far\nnetworks: {two: {cidr: 10.4.2.0/24, cidr6: 'fd04:2::/64'}}\n"
+    text += "hosts: {leased: {networks: {two: {ipv4: dhcp, ipv6: auto}}}}\n"
+    (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
+    lab = load_lab(tmp_path / "lab.yaml")
+    leases = Leases([lease(lab, "leased", "two", "10.4.2.130")])
+    assert told(locate(lab, leases)["leased"]) == ("10.4.2.130", "lease", "two")
+    assert leases.asked == [("far-two",)]
+
+
 def test_a_lease_is_found_by_mac(lab: Lab) -> None:
     source = Leases([lease(lab, "leased", "two", "10.4.2.200")])
     assert told(locate(lab, source)["leased"]) == ("10.4.2.200", "lease", "two")

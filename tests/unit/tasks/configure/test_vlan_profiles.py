@@ -16,7 +16,7 @@ from labrun.tasks.configure.nm_profiles import desired_profiles, profile_path
 from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.facts.nm import Device, NmState
-from labrun.tasks.guest.keyfile import Hop, render
+from labrun.tasks.guest.keyfile import Hop, properties, render
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.item import Item
 from tests.unit.vlan_lab import vlans
@@ -69,6 +69,20 @@ def test_a_device_that_is_not_there_yet_is_made_and_then_there_is_nothing_to_do(
     made = Device("/nic/9", "vlan30", VOICE.mac, 100, uuid, "labrun-voice", PATH, ())
     item, work = planned(work.write, {TRUNK.mac: BELOW}, {"vlan30": made}, {"vlan30": UP})
     assert (item.state, item.diff, work.write, work.bring) == ("ok", None, {}, [])
+
+
+def test_one_that_networkmanager_only_keeps_in_mind_is_made() -> None:
+    kept = Device("/nic/9", "vlan30", "", 10, None, "", "", ())
+    item, work = planned({}, {TRUNK.mac: BELOW}, {"vlan30": kept}, {})
+    assert (item.state, item.refused, [each[0] for each in work.bring]) == ("change", None, ["vlan30"])
+
+
+def test_a_profile_made_by_nmcli_is_no_other() -> None:
+    """It writes the kernel's own choice of flags."""
+    settings = RAW["settings"]
+    flagged = {**settings, "vlan": {**settings["vlan"], "flags": "1"}}
+    assert properties(flagged) == properties(settings)
+    assert properties({**flagged, "vlan": {"id": "30", "flags": "3"}}) != properties(settings)
 
 
 def test_one_that_cloud_init_made_is_taken_over() -> None:

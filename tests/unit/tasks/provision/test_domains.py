@@ -8,7 +8,14 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.tasks.provision.domains import define_again, run_again, state_of, undefined, wait_until_off
+from labrun.tasks.provision.domains import (
+    define_again,
+    pull_the_plug,
+    run_again,
+    state_of,
+    undefined,
+    wait_until_off,
+)
 
 _STATES = {
     "running": libvirt.VIR_DOMAIN_RUNNING,
@@ -97,3 +104,29 @@ def test_a_transient_domain_that_is_gone_is_off_and_undefined(
     with pytest.raises(libvirt.libvirtError):
         domain.undefine()
     undefined(domain.undefine)
+
+
+class Ending:
+    """A domain that is still on when it is looked at for the first time, and off right after."""
+
+    def __init__(self, domain: libvirt.virDomain) -> None:
+        self.domain, self.looked = domain, False
+
+    def isActive(self) -> bool:  # noqa: N802 - libvirt's name
+        self.looked, first = True, not self.looked
+        return first or bool(self.domain.isActive())
+
+    def destroy(self) -> None:
+        self.domain.destroy()
+
+
+def test_one_that_goes_off_by_itself_needs_no_plug_pulled(
+    domain_in: Callable[[int], libvirt.virDomain],
+) -> None:
+    domain = domain_in(_STATES["running"])
+    pull_the_plug(domain)
+    assert not domain.isActive()
+    pull_the_plug(domain)
+    pull_the_plug(Ending(domain))
+    with pytest.raises(libvirt.libvirtError, match="not running"):
+        domain.destroy()
