@@ -182,32 +182,34 @@ def judged(
     return rows, document
 
 
-def _row(image: str, what: str, status: Status, actual: str, why: str | None = None) -> Outcome:
+def _about(image: str, what: str, status: Status, actual: str, why: str | None = None) -> Outcome:
     return Outcome(HYPERVISOR, "image", f"{image}: {what}", status, None, actual, why)
 
 
 def _fact(image: str, what: str, value: str, missing: str) -> Outcome:
     if value or not missing:
-        return _row(image, what, Status.OK, value or "-")
-    return _row(image, what, Status.FAILED, "absent", missing)
+        return _about(image, what, Status.OK, value or "-")
+    return _about(image, what, Status.FAILED, "absent", missing)
 
 
 def _network_row(image: str, managers: Sequence[str]) -> Outcome:
     actual = ", ".join(managers) or "none that labrun knows"
     if _MANAGER in managers:
-        return _row(image, "network", Status.OK, actual)
+        return _about(image, "network", Status.OK, actual)
     why = f"`configure` sets networks through {_MANAGER}, which is not running"
-    return _row(image, "network", Status.WARNING, actual, why)
+    return _about(image, "network", Status.WARNING, actual, why)
 
 
 def _login_row(image: str, ready: Outcome | None, console: str) -> Outcome:
     if ready is None:
-        return _row(image, "login", Status.SKIPPED, "not tried", "there was no machine to log in to")
+        return _about(image, "login", Status.SKIPPED, "not tried", "there was no machine to log in to")
     if not ready.exit_code:
-        return replace(_row(image, "login", Status.OK, f"after {ready.seconds:.0f} s"), seconds=ready.seconds)
+        return replace(
+            _about(image, "login", Status.OK, f"after {ready.seconds:.0f} s"), seconds=ready.seconds
+        )
     reason = "; ".join(filter(None, [_from_console(console), ready.why]))
     # A guest that never answers is this image's fault, not that of a host that nobody reaches.
-    return _row(image, "login", Status.FAILED, ready.actual or "none", reason)
+    return _about(image, "login", Status.FAILED, ready.actual or "none", reason)
 
 
 def _from_console(console: str) -> str:

@@ -47,7 +47,8 @@ def explain_up(session: Session) -> str:
         lines += forward_commands(session.uri, planned, anew=planned.spec.name in anew)
     for item in plan.machines:
         lines.append(_heading("machine", item.spec.host, item.plan.action))
-        lines += [f"# {item.plan.kept}"] if item.plan.kept else _machine(item, started)
+        lines += [f"# {item.plan.kept}"] if item.plan.kept else []
+        lines += _machine(item, started) if item.plan.left or not item.plan.kept else []
     if subset is None:
         lines += undefine_commands(session.uri, plan.replaced_filters)
     return "\n".join(lines) + "\n"
@@ -67,7 +68,7 @@ def _machine(item: PlannedMachine, started: Collection[str]) -> list[str]:
     if item.plan.action == "recreate":
         old = f"virsh -c {item.seen.uri}"
         return [*removal_commands(old, seen.full_name, seen.state), *driver.explain(item.spec)]
-    changes = set(item.plan.item.differences)
+    changes = set(item.plan.item.differences) - item.plan.left
     wanted = item.plan.item.want["nics"]
     missing = set(wanted.split()) - set(seen.have.get("nics", "").split())
     if seen.defined.get("nics") == wanted and all(network_in(word) in started for word in missing):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from labrun.errors import LabrunError, UsageError
+from labrun.tasks.provision.image_contents import require_usable
 from labrun.tasks.provision.image_format import judge_image
 from labrun.tasks.provision.image_integrity import require_room_for, require_sound
 from labrun.tasks.provision.image_store import (
@@ -57,6 +58,7 @@ def import_image(
     judge_image(path)
     require_sound(path)
     versions = make_store()
+    require_usable(path, versions, path if provenance is None else Path(name))
     # One import per name at a time: an existing scratch directory is left from one that was killed.
     with image_lock(name):
         _store(path, name, versions, progress or (lambda _what, _share: None), provenance)

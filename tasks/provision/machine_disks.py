@@ -106,7 +106,7 @@ def remove_volumes(pool: Any, files: MachineFiles, keep: Collection[str] = ()) -
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:
     """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that does not exist.
 
-    ``pool-off`` = the pool is stopped, so that nothing can be said of its volumes.
+    ``pool-off`` = the pool is stopped or undefined, so that nothing can be said of its volumes.
     """
     count = _extra_disks(xml)
     return {
@@ -124,9 +124,9 @@ def _extra_disks(xml: str) -> int:
 def _gib(pool: Any, name: str) -> str:
     import libvirt
 
-    if pool is not None and not pool.isActive():
+    if pool is None or not pool.isActive():
         return POOL_OFF
-    volume = None if pool is None else find_volume(pool, name)
+    volume = find_volume(pool, name)
     if volume is None:
         return "missing"
     try:

@@ -116,7 +116,7 @@ _OF_CONTAINERS: Mapping[str, Setting] = MappingProxyType(
 )
 
 POOL_OFF = "pool-off"
-"""The size of a disk whose pool is stopped: it cannot be seen."""
+"""The size of a disk whose pool is stopped or undefined: it cannot be seen."""
 
 # A machine is created from these; changing them requires a new machine.
 _FOR_LIFE = frozenset({"driver", "image", "firmware"})

@@ -101,8 +101,8 @@ def _of_lab(lab: str, traces: _Traces, file_of: FileOf) -> Iterator[Orphan]:
     file = file_of(lab)
     if why := why_without_file(lab, file):
         things = (
-            *(f"machine {host}" for host in traces.hosts),
-            *(f"network {name}" for name in traces.networks),
+            *(f"machine {host}" for host in sorted(traces.hosts)),
+            *(f"network {name}" for name in sorted(traces.networks)),
         )
         hint = "" if file is not None else f": `labrun down --name {lab}` removes it"
         yield Orphan(lab, uri, things, why + hint, is_certain=file is not None)

@@ -8,10 +8,10 @@ import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from labrun.hypervisor import connect, translated
+from labrun.hypervisor import connect, is_local, translated
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
@@ -273,7 +273,7 @@ class QemuDriver:
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
                 pull_the_plug(handle)
-            pool = find_pool(self._connection(), lab_pool(lab, self._base))
+            pool = self._storage_of(lab, is_used=handle is not None)
             if pool is not None and pool.isActive():
                 # libvirt learns of rotated console logs only by a refresh.
                 refresh(pool)
@@ -286,9 +286,20 @@ class QemuDriver:
     def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
         """Delete the lab's pool, its directory and any volume that a killed run left there."""
         with translated("remove"):
-            pool = find_pool(self._connection(), lab_pool(lab, self._base))
+            pool = self._storage_of(lab, is_used=False)
             if pool is not None:
                 remove_pool(pool, keep)
+
+    def _storage_of(self, lab: str, *, is_used: bool) -> Any:
+        """Return the lab's pool; one that somebody undefined is defined again, so that its files can go.
+
+        ``is_used`` = a machine has its files there.
+        """
+        where = lab_pool(lab, self._base)
+        pool = find_pool(self._connection(), where)
+        if pool is None and (is_used or (is_local(self._uri) and Path(str(where.directory)).is_dir())):
+            return ensure_pool(self._connection(), where)
+        return pool
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
         """Return the last lines of the serial console since the last start, without escape sequences."""

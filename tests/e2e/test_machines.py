@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def processors(host: str) -> int:
     return int(inside(f"{NAME}-{host}", "nproc"))
 
 
-@pytest.mark.skipif(len(__import__("os").sched_getaffinity(0)) < 2, reason="one processor is all there are")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor is all there are")
 def test_a_container_is_held_to_its_vcpus_and_takes_others_at_its_next_start(lab: RunningLab) -> None:
     every = processors("free")
     assert (every > 1, processors("held")) == (True, 1)
@@ -76,6 +77,7 @@ def test_a_container_is_held_to_its_vcpus_and_takes_others_at_its_next_start(lab
     assert lab.json("up").exit_code == 0
 
 
+@pytest.mark.full
 def test_more_processors_than_there_are_and_what_no_container_has_are_refused(lab: RunningLab) -> None:
     before = lab.path.read_text(encoding="utf-8")
     try:
@@ -107,6 +109,7 @@ def test_more_processors_than_there_are_and_what_no_container_has_are_refused(la
         lab.path.write_text(before, encoding="utf-8")
 
 
+@pytest.mark.full
 def test_stop_says_which_machine_it_had_to_power_off(lab: RunningLab) -> None:
     inside(f"{NAME}-held", "systemctl mask --now --runtime poweroff.target")
     began = time.monotonic()
@@ -123,6 +126,7 @@ def test_stop_says_which_machine_it_had_to_power_off(lab: RunningLab) -> None:
     assert lab.json("up").exit_code == 0
 
 
+@pytest.mark.full
 def test_autostart_brings_the_hook_and_its_end_takes_it_away(lab: RunningLab) -> None:
     assert not has_hook()
     lab.path.write_text(LAB.replace("vcpus: 1", "vcpus: 1, autostart: true"), encoding="utf-8")

@@ -88,7 +88,8 @@ def test_a_lab_whose_file_is_gone(lab: RunningLab, connection: libvirt.virConnec
     assert remove(elsewhere) == {(NAME, "skipped")}
     assert len(orphans(lab)) == 1
 
-    assert remove(lab) == {(f"{NAME}/{name}", "changed") for name in ("one", "two", "n")}
+    names = ("one", "two", "n", "declared addresses")
+    assert remove(lab) == {(f"{NAME}/{name}", "changed") for name in names}
     assert [each.name() for each in connection.listAllDomains() if each.name().startswith(NAME)] == []
     assert not (LABS / NAME).exists()
     assert orphans(lab) == []
@@ -127,6 +128,21 @@ def test_the_files_of_a_machine_that_somebody_undefined(
     # The rest of the lab is as it was, and the machine can be made again.
     assert connection.lookupByName(f"{NAME}-one").isActive()
     assert lab.json("up", "--no-wait").exit_code == 0
+
+
+def test_rules_and_files_of_a_lab_that_somebody_undefined(
+    lab: RunningLab, connection: libvirt.virConnect
+) -> None:
+    everything: list[Any] = [*connection.listAllDomains(), *connection.listAllNetworks()]
+    for each in everything:
+        if each.name().startswith(f"{NAME}-"):
+            each.destroy()
+            each.undefine()
+    (orphan,) = orphans(lab)
+    assert orphan["things"] == ["files of one", "files of two", f"nftables labrun/{NAME}/spoofing"]
+    assert remove(lab) == {(f"{NAME}/declared addresses", "changed")}
+    assert not (LABS / NAME).exists()
+    assert orphans(lab) == []
 
 
 def test_disks_of_a_lab_that_is_gone(hypervisor: None, tmp_path: Path) -> None:

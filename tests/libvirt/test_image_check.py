@@ -48,6 +48,7 @@ def check(directory: Path, *words: str) -> Answer:
     return lab.json(*words[:-2], "image", *words[-2:])
 
 
+@pytest.mark.full
 def test_an_image_that_nobody_can_log_in_to(own_image: str, tmp_path: Path) -> None:
     answer = check(tmp_path, "--timeout", "6", "check", own_image)
     assert answer.exit_code == 1, answer.stderr

@@ -43,6 +43,7 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 from tests.leftovers import note
+from tests.shares import of_ci
 from tests.tiny_guest import GREETING, tiny_disk
 
 URI = "qemu:///system"
@@ -175,8 +176,8 @@ def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec
     assert driver.restart_owed(spec.domain) == ()
 
     # This guest does not know a power button.
-    driver.stop(spec.domain, 0.3)
-    driver.stop(spec.domain, 0.3)
+    assert driver.stop(spec.domain, 0.3) is False
+    assert driver.stop(spec.domain, 0.3) is True
     assert driver.observe(spec.lab)["h1"].state == "shut off"
 
     driver.remove(spec.lab, "h1", spec.domain)
@@ -467,6 +468,56 @@ def test_a_lost_disk_is_seen(driver: QemuDriver, spec: MachineSpec, connection: 
     Path(find_volume(find_pool(connection, lab_pool(spec.lab)), "h1.qcow2").path()).unlink()
     assert _settings(driver, spec)["disk"] == "missing"
     assert driver.update(spec, ("disk",)) is False
+
+
+@pytest.mark.parametrize(
+    "what", of_ci(["stopped", "undefined", "undefined, no directory", "no directory"], ["undefined"])
+)
+def test_whatever_became_of_its_pool_a_machine_goes_with_its_files(
+    what: str, driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    spec = replace(spec, disks=(1,))
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    pool, directory = find_pool(connection, lab_pool(spec.lab)), Path(str(lab_pool(spec.lab).directory))
+    pool.destroy()
+    if "undefined" in what:
+        pool.undefine()
+    if "no directory" in what:
+        shutil.rmtree(directory)
+    seen = _settings(driver, spec)
+    assert (seen["disk"], seen["disks"]) == ("pool-off", "pool-off")
+    if "no directory" not in what:
+        # The pool is there again, and the disks with it: nothing is lost.
+        assert driver.update(spec, ("disk", "disks")) is True
+        assert _settings(driver, spec) == wanted_settings("qemu", spec)
+        find_pool(connection, lab_pool(spec.lab)).destroy()
+        find_pool(connection, lab_pool(spec.lab)).undefine()
+    driver.remove(spec.lab, "h1", spec.domain)
+    driver.remove_lab(spec.lab)
+    assert driver.observe(spec.lab) == {}
+    assert find_pool(connection, lab_pool(spec.lab)) is None
+    assert not directory.exists()
+    driver.remove(spec.lab, "h1", spec.domain)
+    driver.remove_lab(spec.lab)
+    assert find_pool(connection, lab_pool(spec.lab)) is None
+
+
+@pytest.mark.parametrize("state", of_ci(["paused", "undefined while it runs", "undefined"], ["undefined"]))
+def test_whatever_state_it_is_in_a_machine_goes_with_its_files(
+    state: str, driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    domain = connection.lookupByName(spec.domain)
+    if state != "undefined":
+        driver.start(spec)
+    if state == "paused":
+        domain.suspend()
+    else:
+        domain.undefine()
+    driver.remove(spec.lab, "h1", spec.domain)
+    assert (driver.observe(spec.lab), _volumes(spec)) == ({}, frozenset())
 
 
 def test_uefi_takes_its_variables_along(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
