@@ -26,9 +26,9 @@ NET = "10.234.1"
 _SEED = "/var/lib/cloud/seed/nocloud"
 
 
-def at_boot(command: str, when: str) -> str:
-    """Return what has a boot run a command, ``when`` is further lines of its unit."""
-    unit = f"[Unit]\\nDefaultDependencies=no\\n{when}\\n[Service]\\nType=oneshot\\nExecStart={command}"
+def at_boot(command: str, when: str, kind: str = "oneshot") -> str:
+    """Return what has a boot run a command; ``when`` is further lines of its unit, ``kind`` its type."""
+    unit = f"[Unit]\\nDefaultDependencies=no\\n{when}\\n[Service]\\nType={kind}\\nExecStart={command}"
     install = "[Install]\\nWantedBy=multi-user.target"
     where = "/etc/systemd/system/breaks.service"
     return f"printf '{unit}\\n{install}\\n' >{where}; systemctl -q enable breaks.service"
@@ -81,17 +81,16 @@ BREAKS = {
         "cloud-init: ",
         "failed",
     ),
-    "nonet": Break(
-        "systemctl -q mask NetworkManager", "ssh", "eth0 has no address (NetworkManager is masked)"
-    ),
+    "nonet": Break("systemctl -q mask NetworkManager", "ssh", "eth0 is down (NetworkManager is masked)"),
     "rescue": Break(
         "systemctl -q set-default rescue.target", "ssh", "it is in rescue mode (systemd: maintenance)"
     ),
     "hangs": Break(at_boot("/bin/sleep 600", "Before=ssh.service"), "ssh", "it is still booting (systemd: "),
     "noipv6": Break(
         at_boot(
-            '/bin/sh -c "nm-online -qs; echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"',
+            '/bin/sh -c "while sleep 0.2; do echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6; done"',
             "After=NetworkManager.service",
+            "simple",
         ),
         "",
         "net.ipv6.conf.eth0.disable_ipv6 is 1: `labrun configure` sets it",
