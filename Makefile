@@ -82,7 +82,7 @@ test-full: $(VENV)/dev.stamp image ## also run what takes long
 
 .PHONY: test-scale
 test-scale: $(VENV)/dev.stamp image ## run the lab of a hundred containers: 24 GiB of memory, 20 minutes
-	@$(VENV)/bin/pytest -m scale -s tests/scale $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -m scale -s tests/e2e/test_hundred.py $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: JOBS = 6

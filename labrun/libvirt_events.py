@@ -76,6 +76,7 @@ class _Listener:
         try:
             _run_loop()
             connection = connect_apart(self._uri)
+            connection.registerCloseCallback(self._lost, None)
             for kind, callback in (
                 (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed),
                 (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._rebooted),
@@ -90,6 +91,10 @@ class _Listener:
                 raise
             return
         self.is_live.set()
+
+    def _lost(self, *_about: Any) -> None:
+        # From now on whoever waits has to ask.
+        self.is_live.clear()
 
     def _changed(self, _connection: Any, domain: Any, *_about: Any) -> None:
         self._tell(domain, restart=False)

@@ -62,7 +62,7 @@ class Outside:
     network, the bridge that lacks the hypervisor's address. ``macs`` are the hypervisor's own on each
     bridge's network. ``answers`` is the MAC that answered for the address, ``answerer`` libvirt's name of
     another machine that has it. ``asked`` has, by MAC, the last line of the DHCP server about a NIC.
-    ``killed`` counts the processes of a container that were killed since it has used up its ``memory`` (in
+    ``killed`` are the processes of a container that were killed since it has used up its ``memory`` (in
     MiB). ``read`` is how much of its disk a VM has read, in bytes, None = not known.
     """
 
@@ -74,6 +74,6 @@ class Outside:
     answers: str = ""
     answerer: str = ""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    killed: int = 0
+    killed: tuple[str, ...] = ()
     memory: int = 0
     read: int | None = None

@@ -69,7 +69,7 @@ def outside_of(uri: str, domain: Any, networks: Mapping[str, str], at: Address |
     running = {networks[name]: network for name, network in seen.items() if network.is_running}
     with translated("machines"):
         is_container = domain.XMLDesc(0).startswith("<domain type='lxc'")
-        killed = killed_for_memory(uri, domain) if is_container else 0
+        killed = killed_for_memory(uri, domain) if is_container else ()
         memory = domain.maxMemory() // 1024 if killed else 0
         read = None if is_container else bytes_read(domain)
     return Outside(

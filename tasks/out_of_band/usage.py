@@ -1,53 +1,48 @@
-"""What a machine has used, as the hypervisor counts it: a container's memory, what a VM read of its disk."""
+"""What a machine has used, as the hypervisor knows it: a container's memory, what a VM read of its disk."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import xml.etree.ElementTree as ET
-from pathlib import Path
 from typing import Any
 
-from labrun.bounded import integer
-from labrun.containers import container_init
-from labrun.hypervisor import as_hypervisor_error, daemon_pid
+from labrun.hypervisor import as_hypervisor_error, is_local
 
-__all__ = ["bytes_read", "killed_for_memory"]
+__all__ = ["bytes_read", "killed_for_memory", "killed_in"]
 
-_GROUPS = Path("sys/fs/cgroup")
-_MOST = 65_536
+_SECONDS = 2.0
+_MOST = 4_000_000
+# Of the kernel's log: the group whose limit was reached, and the name of the process that was chosen.
+_KILLED = re.compile(
+    r"^.{0,40}oom-kill:constraint=CONSTRAINT_MEMCG.{0,400}?,oom_memcg=(\S{1,400}?),.{0,400},task=(.{1,20}),pid="
+)
 
 
-def killed_for_memory(uri: str, domain: Any) -> int:
-    """Return how many processes of a running container were killed since its memory was used up.
+def killed_for_memory(uri: str, domain: Any) -> tuple[str, ...]:
+    """Return the processes of a running container that were killed since its memory was used up, in order.
 
-    0 also where that is not known: on another machine, or without a memory controller. Raises libvirtError.
+    Empty also where the kernel's log cannot be read, or is another machine's. Raises libvirtError.
     """
-    daemon = daemon_pid(uri)
-    init = container_init(domain.ID()) if daemon is not None else None
-    if init is None:
-        return 0
-    # libvirtd's own mounts: labrun may see other control groups, or none.
-    root = Path(f"/proc/{daemon}/root") / _GROUPS
-    for line in _text(Path(f"/proc/{init}/cgroup")).splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if "memory" in controllers.split(","):
-            return _killed(root / "memory" / path.lstrip("/") / "memory.oom_control")
-        if not controllers and (root / "cgroup.controllers").exists():
-            return _killed(root / path.lstrip("/") / "memory.events")
-    return 0
-
-
-def _killed(counters: Path) -> int:
-    found = re.search(r"^oom_kill (\d{1,9})$", _text(counters), re.MULTILINE)
-    return integer(found[1]) or 0 if found is not None else 0
-
-
-def _text(path: Path) -> str:
+    if not is_local(uri):
+        return ()
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_MOST)
-    except OSError:
-        return ""
+        done = subprocess.run(
+            ["dmesg"], capture_output=True, timeout=_SECONDS, check=True, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return killed_in(done.stdout[-_MOST:].decode(errors="replace"), domain.ID())
+
+
+def killed_in(log: str, controller: int) -> tuple[str, ...]:
+    """Return the processes that a kernel's log tells of; ``controller`` is the container's id in libvirt.
+
+    Where systemd keeps the groups, it has written the dashes of their names as ``\\x2d``.
+    """
+    of_it = f"lxc-{controller}-"
+    found = (_KILLED.match(line) for line in log.splitlines() if "oom-kill:" in line)
+    return tuple(match[2] for match in found if match is not None and of_it in match[1].replace("\\x2d", "-"))
 
 
 def bytes_read(domain: Any) -> int | None:

@@ -19,6 +19,8 @@ from labrun.tasks.out_of_band.seen import Seen
 
 __all__ = ["why_unreachable"]
 
+_MOST_NAMES = 3
+
 Judge = Callable[[Seen], Iterator[Reason]]
 
 
@@ -53,8 +55,9 @@ def _shortages(seen: Seen) -> Iterator[str]:
     killed = seen.outside.killed or seen.login.killed
     if killed:
         of = f" of {seen.outside.memory} MiB" if seen.outside.memory else ""
-        processes = "1 process was" if killed == 1 else f"{killed} processes were"
-        yield f"it has run out of its memory{of}: {processes} killed"
+        # The last ones: what was killed first may have been tried again.
+        names = " and ".join(dict.fromkeys(killed[-_MOST_NAMES:]))
+        yield f"it has run out of its memory{of}: {names} {'was' if len(set(killed)) == 1 else 'were'} killed"
 
 
 def why_unreachable(seen: Seen) -> Reason | None:

@@ -20,8 +20,8 @@ _VM_EXTRA_MIB = 300
 
 def at_once(processors: int, free: int, peaks: Iterable[int]) -> int:
     """Return how many machines may come up together; ``free`` and ``peaks`` (one a machine) are in MiB."""
-    highest = max(peaks, default=1)
-    return max(1, min(_PER_PROCESSOR * processors, free // max(1, highest)))
+    most, highest = _PER_PROCESSOR * processors, max(peaks, default=0)
+    return max(1, min(most, free // highest) if highest else most)
 
 
 def machines_at_once(connection: Any, specs: Iterable[tuple[str, MachineSpec]]) -> int:

@@ -9,21 +9,31 @@ from labrun.inventory.topology.vlans import carrier, is_on_vlan, vlan_device
 from labrun.json_values import JsonObject, JsonValue
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.driver import Seed
+from labrun.tasks.provision.lean_boot import lean_boot
 
 __all__ = ["seed_for"]
 
 
 def seed_for(
-    lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str], password: str
+    lab: Lab,
+    host: Host,
+    *,
+    instance: str,
+    host_key: HostKey,
+    login_keys: Sequence[str],
+    password: str,
+    is_lean: bool = True,
 ) -> Seed:
     """Return meta-data, user-data and network-config of a host.
 
     ``instance`` is the instance id: it must not change during the machine's life, or cloud-init starts over
     and generates new host keys. ``login_keys`` may log in as ``host.user``, and at the console ``password``.
+    ``is_lean`` = the image itself leaves out what a first boot in a lab does not need.
     """
     return Seed(
         meta_data=_dump({"instance-id": instance, "local-hostname": host.name}),
-        user_data="#cloud-config\n" + _dump(_user_data(host, host_key, login_keys, password)),
+        user_data="#cloud-config\n"
+        + _dump({**_user_data(host, host_key, login_keys, password), **({} if is_lean else lean_boot())}),
         network_config=_dump(_network_config(lab, host)),
     )
 

@@ -11,6 +11,7 @@ from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed, tap_name
+from labrun.tasks.provision.image_store import image_paths, manifest_of
 from labrun.tasks.provision.lab_images import stored_name
 
 __all__ = ["machine_spec", "seeded"]
@@ -58,6 +59,12 @@ def _nic(lab: Lab, nic: Interface) -> NicSpec:
     )
 
 
+def _is_lean(image: str) -> bool:
+    """Tell whether an image is labrun's own, or not known here: only others' are known to do too much."""
+    manifest = manifest_of(image_paths(image))
+    return not manifest or "recipe" in manifest
+
+
 def seeded(
     spec: MachineSpec,
     lab: Lab,
@@ -75,5 +82,6 @@ def seeded(
         host_key=host_key,
         login_keys=login_keys,
         password=password,
+        is_lean=_is_lean(spec.image),
     )
     return replace(spec, seed=seed)

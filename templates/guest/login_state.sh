@@ -22,7 +22,8 @@ capture inodes brief df -P -i / /var /tmp /run
 capture first-boot first_boot
 capture no-driver no_driver
 # In a container the kernel's log is the hypervisor's.
-[ -e /run/systemd/container ] || frame "killed $(brief dmesg 2>/dev/null | grep -c 'Out of memory: Killed process')"
+killed() { brief dmesg | sed -n 's/.*Out of memory: Killed process [0-9]* (\([^)]*\)).*/\1/p' | tail -n 5; }
+[ -e /run/systemd/container ] || capture killed killed
 for file in /etc/nologin /run/nologin /var/run/nologin; do [ ! -e $file ] || { frame "nologin $file"; break; }; done
 # sshd -T needs the directory. It stays: an sshd that starts meanwhile would lose it, and refuse every login.
 [ -d /run/sshd ] || mkdir -p /run/sshd

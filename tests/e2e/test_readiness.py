@@ -26,9 +26,9 @@ NET = "10.234.1"
 _SEED = "/var/lib/cloud/seed/nocloud"
 
 
-def at_boot(command: str, when: str) -> str:
-    """Return what has a boot run a command, ``when`` is further lines of its unit."""
-    unit = f"[Unit]\\nDefaultDependencies=no\\n{when}\\n[Service]\\nType=oneshot\\nExecStart={command}"
+def at_boot(command: str, when: str, kind: str = "oneshot") -> str:
+    """Return what has a boot run a command; ``when`` is further lines of its unit, ``kind`` its type."""
+    unit = f"[Unit]\\nDefaultDependencies=no\\n{when}\\n[Service]\\nType={kind}\\nExecStart={command}"
     install = "[Install]\\nWantedBy=multi-user.target"
     where = "/etc/systemd/system/breaks.service"
     return f"printf '{unit}\\n{install}\\n' >{where}; systemctl -q enable breaks.service"
@@ -69,9 +69,9 @@ BREAKS = {
         "its host key was changed",
     ),
     "nocloud": Break(
-        "systemctl -q mask labrun-cloud-init",
+        "systemctl -q disable labrun-cloud-init",
         "cloud-init",
-        "cloud-init has not run: labrun-cloud-init.service is masked",
+        "cloud-init has not run: labrun-cloud-init.service is inactive",
         "failed",
     ),
     "userdata": Break(
@@ -81,20 +81,20 @@ BREAKS = {
         "cloud-init: ",
         "failed",
     ),
-    "noprofile": Break(
-        "nmcli connection modify labrun-left connection.autoconnect no",
-        "ssh",
-        "eth0 has no address (no profile is active on it)",
-    ),
+    "nonet": Break("systemctl -q mask NetworkManager", "ssh", "eth0 is down (NetworkManager is masked)"),
     "rescue": Break(
         "systemctl -q set-default rescue.target", "ssh", "it is in rescue mode (systemd: maintenance)"
     ),
     "hangs": Break(at_boot("/bin/sleep 600", "Before=ssh.service"), "ssh", "it is still booting (systemd: "),
     "noipv6": Break(
-        at_boot('/bin/sh -c "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6"', "After=ssh.service"),
-        "address",
-        "net.ipv6.conf.eth0.disable_ipv6 is 1",
-        "failed",
+        at_boot(
+            '/bin/sh -c "while sleep 0.2; do echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6; done"',
+            "After=NetworkManager.service",
+            "simple",
+        ),
+        "",
+        "net.ipv6.conf.eth0.disable_ipv6 is 1: `labrun configure` sets it",
+        "pending",
     ),
 }
 # In `make test`: what cloud-init says itself, and a machine that has to be watched.
@@ -106,7 +106,8 @@ def broken(names: tuple[str, ...], directory: Path) -> Answer:
     """Make a host for each break, break it, start it again and return what `up` says."""
     text = (
         f"name: {LAB}\nhypervisor: lxc:///system\ndefaults: {{image: debian-12, memory: 128}}\n"
-        f"networks:\n  left: {{mode: isolated, cidr: {NET}.0/24, ipv6: fd00:234::/64, dhcp: false}}\nhosts:\n"
+        f"networks: {{left: {{mode: isolated, cidr: {NET}.0/24, cidr6: 'fd00:234::/64', dhcp: false}}}}\n"
+        "hosts:\n"
     )
     for number, name in enumerate(names, 11):
         text += f"  {name}: {{networks: {{left: {{ipv4: {NET}.{number}, ipv6: 'fd00:234::{number}'}}}}}}\n"
@@ -136,11 +137,12 @@ def seldom(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Answer
 def judge(answer: Answer, name: str) -> None:
     (row,) = answer.of("ready", name)
     expected = BREAKS[name]
-    assert (row["status"], row["actual"]) == (expected.status, f"stage {expected.stage}"), row
+    assert row["status"] == expected.status, row
+    assert row["actual"] == f"stage {expected.stage}" or not expected.stage, row
     assert expected.why in row["why"].partition("\nlast lines of its console:")[0], row["why"]
-    # None of them waits for the end of its time.
+    # None of them waits for the end of its time, two minutes.
     if name != "hangs":
-        assert row["seconds"] < 74, row
+        assert row["seconds"] < 115, row
 
 
 @pytest.mark.parametrize("name", OFTEN)
@@ -164,7 +166,7 @@ def test_a_container_that_runs_out_of_memory_says_so(make_lab: Callable[[str], R
     up = lab.json("up", "--timeout", "60")
     (row,) = up.of("ready", "one")
     assert row["status"] in ("unreachable", "failed"), row
-    assert "it has run out of its memory of 32 MiB: " in row["why"], row["why"]
+    assert "it has run out of its memory of 32 MiB: python3 was killed" in row["why"], row["why"]
 
 
 TINY = """\

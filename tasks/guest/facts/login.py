@@ -81,7 +81,7 @@ class LoginState:
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
     each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``first_boot`` is
     what has become of cloud-init. ``driverless`` are the NICs without a driver, as their bus names them.
-    ``killed`` counts the processes that the guest's kernel has killed for lack of memory. ``loose`` are the
+    ``killed`` are the processes that the guest's own kernel has killed for lack of memory. ``loose`` are the
     profiles that NetworkManager ignores for their permissions.
     """
 
@@ -106,7 +106,7 @@ class LoginState:
     refusals: tuple[str, ...] = ()
     first_boot: FirstBoot = field(default_factory=FirstBoot)
     driverless: tuple[str, ...] = ()
-    killed: int = 0
+    killed: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
 
     @property
@@ -170,7 +170,7 @@ def login_state(facts: Facts) -> LoginState:
         refusals=tuple(_lines(_said(facts, "refusals"))),
         first_boot=_first_boot(facts),
         driverless=tuple(line.removeprefix("no-driver ") for line in _lines(_said(facts, "no-driver"))),
-        killed=integer(facts.word("killed")) or 0,
+        killed=tuple(_lines(_said(facts, "killed"))),
     )
 
 

@@ -515,18 +515,18 @@ def test_what_cloud_init_failed_at_is_told_with_what_is_missing() -> None:
 
 def test_what_ran_out_of_memory_says_so() -> None:
     def outside(seen: Seen) -> Seen:
-        return replace(seen, outside=replace(seen.outside, killed=3, memory=64))
+        return replace(seen, outside=replace(seen.outside, killed=("python3", "sshd"), memory=64))
 
     found = why_unreachable(both(outside, NO_SSHD, unit("ssh.service", active="failed"))(healthy()))
     assert found is not None
-    killed = "it has run out of its memory of 64 MiB: 3 processes were killed"
+    killed = "it has run out of its memory of 64 MiB: python3 and sshd were killed"
     assert found.text == f"sshd is not running: ssh.service is failed; {killed}"
     alone = why_unreachable(outside(healthy()))
     assert alone is not None
     assert (alone.text, alone.is_sure) == (killed, False)
-    inside = why_unreachable(logged(killed=1)(healthy()))
+    inside = why_unreachable(logged(killed=("sshd",))(healthy()))
     assert inside is not None
-    assert inside.text == "it has run out of its memory: 1 process was killed"
+    assert inside.text == "it has run out of its memory: sshd was killed"
 
 
 def test_a_machine_without_a_way_in_is_judged_by_its_console() -> None:

@@ -90,8 +90,9 @@ def lab(hypervisor: None, figures: Figures, tmp_path_factory: pytest.TempPathFac
     made = write_lab(tmp_path_factory.mktemp("hundred"), lab_text())
     free = available_mib()
     try:
-        up = figures.measured("up", lambda: made.json("up"))
-        assert up.exit_code == 0, up.bad() or up.stderr
+        # Beside other work a boot may take longer than the two minutes that it has.
+        up = figures.measured("up", lambda: made.json("up", "--timeout", "300"))
+        assert up.exit_code == 0, "\n".join(f"{row['host']}: {row['why']}" for row in up.bad()) or up.stderr
         assert len(domains()) == HOSTS
         print("MiB a host", (free - available_mib()) / HOSTS)  # noqa: T201
         print("CPU s a host", sum(int(domain.info()[4]) for domain in domains()) / 1e9 / HOSTS)  # noqa: T201
