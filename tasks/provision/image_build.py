@@ -32,6 +32,7 @@ from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
 from labrun.tasks.provision.image_store import VERSIONS, Progress
 from labrun.tasks.provision.overlay import LABS
+from labrun.tasks.provision.snapshot_store import trees_of_copies
 
 __all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest", "recipe_directory"]
 
@@ -219,6 +220,7 @@ def _point_link(dest: Path, version: Path) -> None:
 def _remove_unused(versions: Path, keep: set[Path]) -> None:
     """Delete versions without containers; the one before this may be getting its first right now."""
     in_use = {Path(note.read_text(encoding="utf-8")).parent for note in LABS.glob("*/*/complete")}
+    in_use |= trees_of_copies()
     for path in versions.glob(f"{NAME}-*"):
         image = read_manifest(path)
         if image is not None and image.name == NAME and path.resolve() not in in_use | keep:
