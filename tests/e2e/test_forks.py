@@ -86,6 +86,7 @@ def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) ->
     assert lab.guest("one", "cat /root/note") == "before\n"
 
 
+@pytest.mark.full
 def test_commands_in_a_fork_have_keys_history_and_lock_of_their_own(lab: RunningLab) -> None:
     runs = [run["run"] for run in lab.json("history").document["runs"]]
     inside = [run["command"] for run in lab.json("-f", "trial", "history").document["runs"]]
@@ -126,6 +127,27 @@ def test_bad_input(lab: RunningLab, words: tuple[str, ...], code: int, message: 
     assert (answer.exit_code, message in answer.stderr) == (code, True), answer.stderr
 
 
+@pytest.mark.full
+def test_ten_forks_at_once_take_the_space_of_what_they_write(lab: RunningLab) -> None:
+    lab.guest("one", "dd if=/dev/urandom of=/root/big bs=1M count=20 2>&1; sync")
+    forks = [f"f{number}" for number in range(10)]
+    for name in forks:
+        made = lab.json("fork", name, "--no-wait")
+        assert made.exit_code == 0, made.bad() or made.stderr
+    used = subprocess.run(["du", "-sm", str(KEPT)], capture_output=True, text=True, check=True).stdout
+    # Once the 20 MiB and the rest of what the lab has written; ten times libvirt's own files and a boot's.
+    assert int(used.split()[0]) < 20 + 10 * 8
+    for name in forks[::3]:
+        up = lab.json("-f", name, "up")
+        assert up.exit_code == 0, up.bad()
+        assert lab.json("-f", name, "verify").exit_code == 0
+    assert lab.json("verify").exit_code == 0
+    for name in forks:
+        assert lab.json("-y", "drop", name).exit_code == 0
+    assert traces("labrun-fork.e2e-fork") == []
+
+
+@pytest.mark.full
 def test_down_of_the_lab_drops_its_forks(lab: RunningLab) -> None:
     assert lab.json("fork", "last", "--no-wait").exit_code == 0
     down = lab.json("-y", "down")
