@@ -15,6 +15,7 @@ from labrun.errors import LabrunError, UsageError
 from labrun.state_files import NOT_OURS, WRONG, DamagedFileError, parse_json, read_file
 
 __all__ = [
+    "FAULT",
     "FORKS",
     "SNAPSHOTS",
     "KeptMachine",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 MANIFEST = "snapshot.json"
+FAULT = ".fault"
+"""The file of a copy with the record of a fault that was planted then; no host can be called so."""
 _FORMAT = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _LARGEST = 4 * 1024 * 1024

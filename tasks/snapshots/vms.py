@@ -12,7 +12,7 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, translated
 from labrun.tasks.provision.domains import find_domain, require
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.saved_state import moved
+from labrun.tasks.provision.saved_state import is_saved, moved
 from labrun.tasks.provision.volumes import ensure_pool, image_pool, lab_pool, refresh
 from labrun.tasks.snapshots.containers import DEFINITION, save_definition
 from labrun.tasks.snapshots.keeper import Kept, MachineFolder
@@ -35,7 +35,8 @@ class VmKeeper:
         """Save the memory of a VM that was running, then copy its disks, which do not change any more."""
         machine.folder.mkdir(mode=0o700)
         xml = save_definition(machine)
-        memory = _save_memory(machine, xml) if machine.state == "running" else 0
+        _refuse_saved(machine)
+        memory = _save_memory(machine, xml) if machine.state in ("running", "paused") else 0
         size = sum(
             copy_file(path, str(machine.folder / f"disk{number}"))
             for number, path in enumerate(disk_files(xml))
@@ -132,6 +133,18 @@ def _save_memory(machine: MachineFolder, xml: str) -> int:
         domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
         domain.snapshotCreateXML(memory_snapshot(xml, str(file)), flags)
     return file.stat().st_blocks * 512
+
+
+def _refuse_saved(machine: MachineFolder) -> None:
+    with translated("snapshot", machine.host):
+        domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
+        if is_saved(domain):
+            raise HypervisorError(
+                "its memory is in a saved state (`virsh managedsave`), which a snapshot cannot take",
+                host=machine.host,
+                step="snapshot",
+                hint=f"`labrun start --hosts {machine.host}` lets it go on",
+            )
 
 
 def _nvram(xml: str) -> str:

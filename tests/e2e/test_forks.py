@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,19 @@ def test_ten_forks_at_once_take_the_space_of_what_they_write(lab: RunningLab) ->
     assert lab.json("verify").exit_code == 0
     for name in forks:
         assert lab.json("-y", "drop", name).exit_code == 0
+    assert traces("labrun-fork.e2e-fork") == []
+
+
+@pytest.mark.full
+def test_a_fork_whose_libvirtd_was_killed_can_only_be_dropped(lab: RunningLab) -> None:
+    assert lab.json("fork", "dead", "--no-wait").exit_code == 0
+    os.kill(int((KEPT / "dead/.own/run/libvirtd.pid").read_text()), signal.SIGKILL)
+    answer = lab.run("-f", "dead", "verify")
+    assert answer.exit_code == 5
+    assert answer.stderr.startswith("error: -f: the fork dead is not running")
+    assert "hint: `labrun drop dead`, then `labrun fork dead`\n" in answer.stderr
+    assert lab.json("-y", "drop", "dead").exit_code == 0
+    assert traces("e2e-fork/dead") == []
     assert traces("labrun-fork.e2e-fork") == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -111,6 +112,37 @@ def test_a_second_snapshot_takes_only_what_has_changed(lab: RunningLab) -> None:
     assert [(row["name"], row["status"]) for row in removed.rows] == [("bigger", "changed")]
     assert second.stat().st_size == 20 << 20
     assert snapshots(lab) == ["good", "again"]
+
+
+@pytest.mark.full
+def test_a_save_that_is_interrupted_leaves_no_machine_paused_and_no_snapshot(lab: RunningLab) -> None:
+    lab.guest("one", "dd if=/dev/urandom of=/root/more bs=1M count=300 2>&1; sync")
+    before = snapshots(lab)
+    process = lab.start("snapshot", "save", "never")
+    deadline = time.monotonic() + 60
+    while "paused" not in states(lab).values() and process.poll() is None:
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert set(states(lab).values()) == {"running"}
+    if process.returncode:
+        assert snapshots(lab) == before
+        assert not list(KEPT.glob(".*"))
+    else:
+        assert lab.json("-y", "snapshot", "remove", "never").exit_code == 0
+    lab.guest("one", "rm /root/more")
+
+
+@pytest.mark.full
+def test_a_planted_fault_is_gone_with_its_record(lab: RunningLab) -> None:
+    assert lab.json("-y", "snapshot", "restore", "good").exit_code == 0
+    assert lab.json("break").exit_code == 0
+    assert lab.json("verify").exit_code != 0
+    assert lab.json("-y", "snapshot", "restore", "good").exit_code == 0
+    assert lab.json("verify").exit_code == 0
+    # None is planted any more: the next one can be.
+    assert lab.json("break").exit_code == 0
+    assert lab.json("mend").exit_code == 0
 
 
 @pytest.mark.full
