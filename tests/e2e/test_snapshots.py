@@ -12,7 +12,6 @@ import pytest
 
 from tests.e2e.conftest import running_lab
 from tests.labs import RunningLab
-from tests.shares import every
 
 LAB = """\
 name: e2e-snap
@@ -168,28 +167,25 @@ def test_a_machine_that_was_recreated_since_is_the_former_one_again(lab: Running
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
-    every(
-        3,
-        [
-            (
-                ("save", "Good"),
-                2,
-                'a snapshot cannot be called "Good" hint: a lower-case letter or a digit, then',
-            ),
-            (("save", "../x"), 2, 'a snapshot cannot be called "../x"'),
-            (("save", "good"), 2, 'there is a snapshot "good" already'),
-            (("save", "x", "--hosts", "one"), 2, "--hosts: a snapshot is of the whole lab"),
-            (
-                ("restore", "bad"),
-                2,
-                'the lab e2e-snap has no snapshot "bad" hint: there are good, again, one-off',
-            ),
-            (("remove", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),
-            (("diff", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),
-            (("restore", "good"), 2, "Replace these? This needs confirmation, and there is no terminal"),
-            (("remove", "good"), 2, "Remove this? This needs confirmation, and there is no terminal"),
-        ],
-    ),
+    [
+        (
+            ("save", "Good"),
+            2,
+            'a snapshot cannot be called "Good" hint: a lower-case letter or a digit, then',
+        ),
+        (("save", "../x"), 2, 'a snapshot cannot be called "../x"'),
+        (("save", "good"), 2, 'there is a snapshot "good" already'),
+        (("save", "x", "--hosts", "one"), 2, "--hosts: a snapshot is of the whole lab"),
+        (
+            ("restore", "bad"),
+            2,
+            'the lab e2e-snap has no snapshot "bad" hint: there are good, again, one-off',
+        ),
+        (("remove", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),
+        (("diff", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),
+        (("restore", "good"), 2, "Replace these? This needs confirmation, and there is no terminal"),
+        (("remove", "good"), 2, "Remove this? This needs confirmation, and there is no terminal"),
+    ],
 )
 def test_bad_input(lab: RunningLab, words: tuple[str, ...], code: int, message: str) -> None:
     answer = lab.run("snapshot", *words)
