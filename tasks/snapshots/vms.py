@@ -22,6 +22,9 @@ __all__ = ["MEMORY", "VmKeeper", "disk_files", "memory_snapshot"]
 
 MEMORY = "memory"
 NVRAM = "nvram"
+NVRAM_PATH = "nvram.path"
+_NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
+"""Where libvirt puts the variables of a VM for which it has chosen the firmware."""
 _CLOCK_SECONDS = 5
 
 
@@ -41,9 +44,9 @@ class VmKeeper:
             copy_file(path, str(machine.folder / f"disk{number}"))
             for number, path in enumerate(disk_files(xml))
         )
-        nvram = _nvram(xml)
-        if nvram and Path(nvram).exists():
-            size += copy_file(nvram, str(machine.folder / NVRAM))
+        if (nvram := _nvram(machine)) is not None:
+            size += copy_file(str(nvram), str(machine.folder / NVRAM))
+            (machine.folder / NVRAM_PATH).write_text(str(nvram), encoding="utf-8")
         return Kept(size, memory)
 
     def stage(self, machine: MachineFolder) -> None:
@@ -66,10 +69,10 @@ class VmKeeper:
         driver_for(machine.kind, machine.uri).retire(machine.lab, machine.domain)
         for number, path in enumerate(_kept_disks(machine)):
             Path(_staged(machine, number, path)).replace(path)
-        nvram = _nvram(xml)
-        if nvram and (machine.folder / NVRAM).exists():
-            Path(nvram).unlink(missing_ok=True)
-            copy_file(str(machine.folder / NVRAM), nvram)
+        if (machine.folder / NVRAM).exists():
+            nvram = Path((machine.folder / NVRAM_PATH).read_text(encoding="utf-8"))
+            nvram.unlink(missing_ok=True)
+            copy_file(str(machine.folder / NVRAM), str(nvram))
         with translated("define", machine.host):
             refresh(ensure_pool(connection, lab_pool(machine.lab)))
             domain = connection.defineXML(xml)
@@ -147,9 +150,17 @@ def _refuse_saved(machine: MachineFolder) -> None:
             )
 
 
-def _nvram(xml: str) -> str:
-    element = ET.fromstring(xml).find("./os/nvram")  # noqa: S314 - libvirt's own output
-    return "" if element is None else (element.text or "").strip()
+def _nvram(machine: MachineFolder) -> Path | None:
+    """Return the file of a VM's UEFI variables, None if it has none.
+
+    libvirt names it in the XML of a running VM alone.
+    """
+    with translated("snapshot", machine.host):
+        domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
+        element = ET.fromstring(domain.XMLDesc(0)).find("./os/nvram")  # noqa: S314 - libvirt's own output
+    if element is not None and element.text:
+        return Path(element.text.strip())
+    return next(iter(sorted(_NVRAMS.glob(f"{machine.domain}_VARS.*"))), None)
 
 
 def _kept_disks(machine: MachineFolder) -> tuple[str, ...]:
