@@ -63,7 +63,7 @@ class VmKeeper:
             copy_file(str(machine.folder / f"disk{number}"), _staged(machine, number, path))
 
     def put_back(self, machine: MachineFolder) -> str:
-        """End the VM, put its files in place, define it, and let it go on if it was running."""
+        """End the VM, put its files in place, define it, and let it go on, or wait, where it was."""
         xml = (machine.folder / DEFINITION).read_text(encoding="utf-8")
         connection = connect(machine.uri)
         driver_for(machine.kind, machine.uri).retire(machine.lab, machine.domain)
@@ -81,7 +81,7 @@ class VmKeeper:
         if not memory.exists():
             return "shut off"
         self._go_on(machine, connection, memory, xml)
-        return "running"
+        return machine.state
 
     def _go_on(self, machine: MachineFolder, connection: Any, memory: Path, xml: str) -> None:
         import libvirt
@@ -89,7 +89,9 @@ class VmKeeper:
         try:
             saved = connection.saveImageGetXMLDesc(str(memory), libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
             networks = {network.name() for network in connection.listAllNetworks() if network.isActive()}
-            connection.restoreFlags(str(memory), moved(saved, xml, networks), libvirt.VIR_DOMAIN_SAVE_RUNNING)
+            paused = machine.state == "paused"
+            flag = libvirt.VIR_DOMAIN_SAVE_PAUSED if paused else libvirt.VIR_DOMAIN_SAVE_RUNNING
+            connection.restoreFlags(str(memory), moved(saved, xml, networks), flag)
         except libvirt.libvirtError as error:
             raise HypervisorError(
                 f"its disks are back, but it cannot go on from its memory: {error.get_error_message()}",
@@ -97,6 +99,8 @@ class VmKeeper:
                 step="snapshot",
                 hint=f"`labrun start --hosts {machine.host}` boots it",
             ) from error
+        if paused:
+            return
         domain = connection.lookupByName(machine.domain)
         # Its clock stood still. A guest without an agent has to find the time by itself.
         with contextlib.suppress(libvirt.libvirtError):

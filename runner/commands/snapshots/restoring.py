@@ -48,7 +48,8 @@ def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, 
     if len(chosen) == len(snapshot.machines) and not any(row.exit_code for row in rows):
         _restore_fault(session, snapshot)
     back = [row.host for row in rows if row.status is Status.CHANGED]
-    started = [host for host in back if snapshot.machines[host].state != "shut off"]
+    paused = {row.host for row in rows if row.actual == "paused"}
+    started = [host for host in back if snapshot.machines[host].state != "shut off" and host not in paused]
     return rows + (start_machines(session, started, wait=wait) if started else [])
 
 
