@@ -22,6 +22,8 @@ _MACHINES = (
     "choose",
     "machines_vm",
     "image_check",
+    "snapshots_qemu",
+    "snapshots_vm",
 )
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (

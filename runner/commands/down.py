@@ -78,8 +78,15 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
             found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri, file_users(lab, uri))
-                SNAPSHOTS.remove_lab(lab)
                 _forget(state, invocation)
+    forks = FORKS.of(lab) if invocation.fork is None else ()
+    if SNAPSHOTS.folder(lab).exists() or forks:
+        found = True
+        losses = [f"snapshot {each.name}" for each in SNAPSHOTS.of(lab)]
+        confirm(invocation, "Remove these?", losses + [f"fork {each.name}" for each in forks])
+        with lab_lock(LabState.open(lab, LOCAL_URIS[0], invocation.state_dir).lock, "down"):
+            SNAPSHOTS.remove_lab(lab)
+            _drop_forks(LOCAL_URIS[0], forks)
     return found
 
 

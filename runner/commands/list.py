@@ -15,6 +15,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.domains import state_of, tagged_domains
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
@@ -46,14 +47,20 @@ def command(invocation: Invocation, orphans: bool, remove: bool, name: str | Non
             errors.append(error)
     if len(errors) == len(_URIS):
         raise errors[0]
+    for copy in SNAPSHOTS.all():
+        by_name.setdefault(copy.lab, _Found(copy.lab)).snapshots.append(copy.name)
+    for copy in FORKS.all():
+        by_name.setdefault(copy.lab, _Found(copy.lab)).forks.append(copy.name)
     labs = [by_name[name] for name in sorted(by_name)]
-    columns = ("lab", "machines", "running", "networks", "hypervisor")
+    columns = ("lab", "machines", "running", "networks", "snapshots", "forks", "hypervisor")
     lines = [
         (
             lab.name,
             str(len(lab.machines)),
             str(sum(state == "running" for state in lab.machines.values())),
             ", ".join(lab.networks) or "-",
+            ", ".join(lab.snapshots) or "-",
+            ", ".join(lab.forks) or "-",
             ", ".join(lab.hypervisors) or "-",
         )
         for lab in labs
@@ -70,12 +77,16 @@ class _Found:
     machines: dict[str, str] = field(default_factory=dict)
     networks: list[str] = field(default_factory=list)
     hypervisors: list[str] = field(default_factory=list)
+    snapshots: list[str] = field(default_factory=list)
+    forks: list[str] = field(default_factory=list)
 
     def as_json(self) -> JsonObject:
         return {
             "name": self.name,
             "machines": self.machines,
             "networks": self.networks,
+            "snapshots": self.snapshots,
+            "forks": self.forks,
             "hypervisors": self.hypervisors,
         }
 

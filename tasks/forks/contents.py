@@ -56,7 +56,7 @@ def copy_state(fork: Snapshot, root: Path) -> None:
     """Give the fork a copy of the lab's keys and known_hosts, whose directory is ``root``."""
     target = state_folder(fork) / root.name
     target.mkdir(parents=True, mode=0o700)
-    for name in ("id_ed25519", "id_ed25519.pub", "known_hosts", "console_secret"):
+    for name in ("id_ed25519", "id_ed25519.pub", "known_hosts", "console_secret", "fault"):
         if (root / name).is_file():
             shutil.copy2(root / name, target / name)
 

@@ -39,6 +39,7 @@ from labrun.tasks.provision.image_recipe import (
 )
 from labrun.tasks.provision.image_store import VERSIONS, Progress
 from labrun.tasks.provision.overlay import LABS
+from labrun.tasks.provision.snapshot_store import trees_of_copies
 
 __all__ = ["BuiltImage", "build_image", "find_image"]
 
@@ -213,6 +214,7 @@ def _point_link(dest: Path, image: BuiltImage) -> None:
 def _remove_unused(versions: Path, name: str, keep: set[Path]) -> None:
     """Delete versions without containers; the one before this may be getting its first right now."""
     in_use = {Path(note.read_text(encoding="utf-8")).parent for note in LABS.glob("*/*/complete")}
+    in_use |= trees_of_copies()
     for path in _versions(versions, name):
         if read_manifest(path) is not None and path.resolve() not in in_use | keep:
             shutil.rmtree(path)

@@ -86,8 +86,7 @@ def _in_snapshots(trees: dict[Path, str], volumes: set[str]) -> Iterator[tuple[s
     copies = [(store.noun, copy) for store in (SNAPSHOTS, FORKS) for copy in store.all()]
     for noun, snapshot in copies:
         for host, kept in snapshot.machines.items():
-            if kept.kind == "lxc":
-                tree = Path(kept.base.rpartition(":")[2]).parent
+            if (tree := kept.tree) is not None:
                 trees[tree] = kept.image or str(read_image_manifest(tree / "image.json").get("name") or "")
                 image = trees[tree]
             else:

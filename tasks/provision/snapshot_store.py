@@ -15,6 +15,7 @@ from labrun.errors import LabrunError, UsageError
 from labrun.state_files import NOT_OURS, WRONG, DamagedFileError, parse_json, read_file
 
 __all__ = [
+    "FAULT",
     "FORKS",
     "SNAPSHOTS",
     "KeptMachine",
@@ -23,9 +24,12 @@ __all__ = [
     "finish_snapshot",
     "newest",
     "remove_snapshot",
+    "trees_of_copies",
 ]
 
 MANIFEST = "snapshot.json"
+FAULT = ".fault"
+"""The file of a copy with the record of a fault that was planted then; no host can be called so."""
 _FORMAT = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _LARGEST = 4 * 1024 * 1024
@@ -49,6 +53,11 @@ class KeptMachine:
     have: Mapping[str, str] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     host_key: str = ""
+
+    @property
+    def tree(self) -> Path | None:
+        """Return the version directory of the image under a container, None for a VM."""
+        return Path(self.base.rpartition(":")[2]).parent if self.kind == "lxc" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,17 @@ SNAPSHOTS = Store(
     Path("/var/lib/labrun/snapshots"), "snapshot", "labrun snapshot save", "labrun snapshot remove"
 )
 FORKS = Store(Path("/var/lib/labrun/forks"), "fork", "labrun fork", "labrun drop")
+
+
+def trees_of_copies() -> frozenset[Path]:
+    """Return the images' version directories that containers of snapshots and forks stand on."""
+    return frozenset(
+        kept.tree
+        for store in (SNAPSHOTS, FORKS)
+        for copy in store.all()
+        for kept in copy.machines.values()
+        if kept.tree
+    )
 
 
 def newest(lab: str) -> Snapshot | None:

@@ -55,7 +55,7 @@ class Keeper(Protocol):
     def put_back(self, machine: MachineFolder) -> str:
         """End the machine, and give it the staged files and the kept definition.
 
-        Return what it does now: ``running`` if it goes on where it was, else ``shut off``.
+        Return its state: ``running`` or ``paused`` if it goes on, or waits, where it was, else ``shut off``.
         """
         ...
 

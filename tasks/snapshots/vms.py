@@ -12,7 +12,7 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, translated
 from labrun.tasks.provision.domains import find_domain, require
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.saved_state import moved
+from labrun.tasks.provision.saved_state import is_saved, moved
 from labrun.tasks.provision.volumes import ensure_pool, image_pool, lab_pool, refresh
 from labrun.tasks.snapshots.containers import DEFINITION, save_definition
 from labrun.tasks.snapshots.keeper import Kept, MachineFolder
@@ -22,6 +22,9 @@ __all__ = ["MEMORY", "VmKeeper", "disk_files", "memory_snapshot"]
 
 MEMORY = "memory"
 NVRAM = "nvram"
+NVRAM_PATH = "nvram.path"
+_NVRAMS = Path("/var/lib/libvirt/qemu/nvram")
+"""Where libvirt puts the variables of a VM for which it has chosen the firmware."""
 _CLOCK_SECONDS = 5
 
 
@@ -35,14 +38,15 @@ class VmKeeper:
         """Save the memory of a VM that was running, then copy its disks, which do not change any more."""
         machine.folder.mkdir(mode=0o700)
         xml = save_definition(machine)
-        memory = _save_memory(machine, xml) if machine.state == "running" else 0
+        _refuse_saved(machine)
+        memory = _save_memory(machine, xml) if machine.state in ("running", "paused") else 0
         size = sum(
             copy_file(path, str(machine.folder / f"disk{number}"))
             for number, path in enumerate(disk_files(xml))
         )
-        nvram = _nvram(xml)
-        if nvram and Path(nvram).exists():
-            size += copy_file(nvram, str(machine.folder / NVRAM))
+        if (nvram := _nvram(machine)) is not None:
+            size += copy_file(str(nvram), str(machine.folder / NVRAM))
+            (machine.folder / NVRAM_PATH).write_text(str(nvram), encoding="utf-8")
         return Kept(size, memory)
 
     def stage(self, machine: MachineFolder) -> None:
@@ -59,16 +63,16 @@ class VmKeeper:
             copy_file(str(machine.folder / f"disk{number}"), _staged(machine, number, path))
 
     def put_back(self, machine: MachineFolder) -> str:
-        """End the VM, put its files in place, define it, and let it go on if it was running."""
+        """End the VM, put its files in place, define it, and let it go on, or wait, where it was."""
         xml = (machine.folder / DEFINITION).read_text(encoding="utf-8")
         connection = connect(machine.uri)
         driver_for(machine.kind, machine.uri).retire(machine.lab, machine.domain)
         for number, path in enumerate(_kept_disks(machine)):
             Path(_staged(machine, number, path)).replace(path)
-        nvram = _nvram(xml)
-        if nvram and (machine.folder / NVRAM).exists():
-            Path(nvram).unlink(missing_ok=True)
-            copy_file(str(machine.folder / NVRAM), nvram)
+        if (machine.folder / NVRAM).exists():
+            nvram = Path((machine.folder / NVRAM_PATH).read_text(encoding="utf-8"))
+            nvram.unlink(missing_ok=True)
+            copy_file(str(machine.folder / NVRAM), str(nvram))
         with translated("define", machine.host):
             refresh(ensure_pool(connection, lab_pool(machine.lab)))
             domain = connection.defineXML(xml)
@@ -77,7 +81,7 @@ class VmKeeper:
         if not memory.exists():
             return "shut off"
         self._go_on(machine, connection, memory, xml)
-        return "running"
+        return machine.state
 
     def _go_on(self, machine: MachineFolder, connection: Any, memory: Path, xml: str) -> None:
         import libvirt
@@ -85,7 +89,9 @@ class VmKeeper:
         try:
             saved = connection.saveImageGetXMLDesc(str(memory), libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
             networks = {network.name() for network in connection.listAllNetworks() if network.isActive()}
-            connection.restoreFlags(str(memory), moved(saved, xml, networks), libvirt.VIR_DOMAIN_SAVE_RUNNING)
+            paused = machine.state == "paused"
+            flag = libvirt.VIR_DOMAIN_SAVE_PAUSED if paused else libvirt.VIR_DOMAIN_SAVE_RUNNING
+            connection.restoreFlags(str(memory), moved(saved, xml, networks), flag)
         except libvirt.libvirtError as error:
             raise HypervisorError(
                 f"its disks are back, but it cannot go on from its memory: {error.get_error_message()}",
@@ -93,6 +99,8 @@ class VmKeeper:
                 step="snapshot",
                 hint=f"`labrun start --hosts {machine.host}` boots it",
             ) from error
+        if paused:
+            return
         domain = connection.lookupByName(machine.domain)
         # Its clock stood still. A guest without an agent has to find the time by itself.
         with contextlib.suppress(libvirt.libvirtError):
@@ -134,9 +142,29 @@ def _save_memory(machine: MachineFolder, xml: str) -> int:
     return file.stat().st_blocks * 512
 
 
-def _nvram(xml: str) -> str:
-    element = ET.fromstring(xml).find("./os/nvram")  # noqa: S314 - libvirt's own output
-    return "" if element is None else (element.text or "").strip()
+def _refuse_saved(machine: MachineFolder) -> None:
+    with translated("snapshot", machine.host):
+        domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
+        if is_saved(domain):
+            raise HypervisorError(
+                "its memory is in a saved state (`virsh managedsave`), which a snapshot cannot take",
+                host=machine.host,
+                step="snapshot",
+                hint=f"`labrun start --hosts {machine.host}` lets it go on",
+            )
+
+
+def _nvram(machine: MachineFolder) -> Path | None:
+    """Return the file of a VM's UEFI variables, None if it has none.
+
+    libvirt names it in the XML of a running VM alone.
+    """
+    with translated("snapshot", machine.host):
+        domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
+        element = ET.fromstring(domain.XMLDesc(0)).find("./os/nvram")  # noqa: S314 - libvirt's own output
+    if element is not None and element.text:
+        return Path(element.text.strip())
+    return next(iter(sorted(_NVRAMS.glob(f"{machine.domain}_VARS.*"))), None)
 
 
 def _kept_disks(machine: MachineFolder) -> tuple[str, ...]:

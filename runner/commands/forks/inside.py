@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 
@@ -45,6 +46,8 @@ def _begin(invocation: Invocation, name: str, *, wait: bool) -> list[Outcome]:
     fork = fork_of(invocation, name)
     inside = enter_fork(invocation, fork)
     uri = next(iter(fork.machines.values())).uri
+    # Bridges and tables of nftables are made where this process is.
+    enter_network(uri)
     define_all(fork, uri)
     session = open_session(inside)
     running = [

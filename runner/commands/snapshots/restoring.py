@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.commands.snapshots.saving import folder_of
 from labrun.runner.engine.session import Session, hypervisor_engine
-from labrun.tasks.provision.snapshot_store import KeptMachine, Snapshot
+from labrun.tasks.provision.snapshot_store import FAULT, KeptMachine, Snapshot
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
@@ -44,9 +45,21 @@ def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, 
             }
         )
         rows = outcomes_of(nornir.run(put_machine_back), "snapshot")
+    if len(chosen) == len(snapshot.machines) and not any(row.exit_code for row in rows):
+        _restore_fault(session, snapshot)
     back = [row.host for row in rows if row.status is Status.CHANGED]
-    started = [host for host in back if snapshot.machines[host].state != "shut off"]
+    paused = {row.host for row in rows if row.actual == "paused"}
+    started = [host for host in back if snapshot.machines[host].state != "shut off" and host not in paused]
     return rows + (start_machines(session, started, wait=wait) if started else [])
+
+
+def _restore_fault(session: Session, snapshot: Snapshot) -> None:
+    """Record again the fault that was planted then, or that there was none."""
+    record = snapshot.folder / FAULT
+    if record.exists():
+        shutil.copy2(record, session.state.fault)
+    else:
+        session.state.fault.unlink(missing_ok=True)
 
 
 def start_machines(session: Session, hosts: Sequence[str], *, wait: bool) -> list[Outcome]:

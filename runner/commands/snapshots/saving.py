@@ -12,6 +12,7 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine.session import Session, hypervisor_engine
 from labrun.tasks.provision.snapshot_store import (
+    FAULT,
     SNAPSHOTS,
     KeptMachine,
     Snapshot,
@@ -58,6 +59,8 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> list[Outc
         with hypervisor_engine(session.uri, data, until="been saved") as nornir, still([*folders.values()]):
             rows = outcomes_of(nornir.run(save_machine), "snapshot")
         if not any(row.exit_code for row in rows):
+            if session.state.fault.exists():
+                shutil.copy2(session.state.fault, part / FAULT)
             finish_snapshot(part, snapshot)
     finally:
         shutil.rmtree(part, ignore_errors=True)
