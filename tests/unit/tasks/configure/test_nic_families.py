@@ -232,7 +232,7 @@ def test_the_family_is_that_of_the_manager_which_holds_the_nic() -> None:
 
 def test_networkmanager_that_holds_the_nic_comes_before_an_idle_systemd_networkd() -> None:
     bus = "org.freedesktop.NetworkManager"
-    device = {
+    device: dict[str, Any] = {
         f"{bus}.Device": {
             "DeviceType": {"type": "u", "data": 1},
             "Interface": {"type": "s", "data": "eth0"},
