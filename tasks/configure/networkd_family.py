@@ -88,9 +88,7 @@ def _profile(raw: Mapping[str, Any]) -> Profile:
     if not raw["properties"]:
         return profile
     names = ", ".join(raw["properties"])
-    fault = (
-        f"`nmcli` needs NetworkManager, and systemd-networkd has this NIC: take {names} out of the file"
-    )
+    fault = f"`nmcli` needs NetworkManager, and systemd-networkd has this NIC: take {names} out of the file"
     return replace(profile, fault=fault)
 
 

@@ -1,0 +1,16 @@
+# Have ifupdown set NICs by their stanzas. Defines: bring bad.
+# No `ifdown`: it takes the link down, and it goes by the new stanza. The addresses are away for a moment, which a
+# session outlasts.
+bring() {
+# A DHCP client that an earlier stanza has started would go on beside the new one.
+for bring_pid in "/run/dhclient.$1.pid" "/run/dhclient6.$1.pid" "/run/udhcpc.$1.pid" "/run/dhcpcd-$1.pid" "/run/dhcpcd/$1.pid"; do
+[ ! -s "$bring_pid" ] || { read -r bring_id <"$bring_pid" && kill "$bring_id"; rm -f "$bring_pid"; } 2>/dev/null
+done
+ip address flush dev "$1" scope global
+ip -6 route flush dev "$1" proto boot
+ip -6 route flush dev "$1" proto static
+[ -z "$3" ] || ip link set dev "$1" mtu "$3"
+bring_said=$(ifup --force "$1" 2>&1 </dev/null) && return 0
+echo "$2: ifup $1: $(printf '%s\n' "$bring_said" | sed -n '/./h;${g;p;}')"; return 1
+}
+bad=0
