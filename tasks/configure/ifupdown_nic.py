@@ -85,7 +85,7 @@ class IfupdownNic:
         if no_ipv6:
             work.enable_ipv6.append(link.interface)
         work.await_ipv6 |= sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
-        work.bring.append((link.interface, nic))
+        work.bring.append((link.interface, nic, intent(sections, 6).method == "auto"))
         work.was.append(PreviousStanza(link.interface, link.is_up, kernel.mtu))
         work.gateways.extend(new_gateways(sections, kernel))
         work.commands.extend(self._typed(text, link.interface, path, replaced, on_disk=bool(on_disk)))
@@ -124,7 +124,7 @@ class IfupdownNic:
         return cut_off(way, self.profile.sections, link.interface, self.state.nics)
 
     def _goes(self, path: str, own: str) -> bool:
-        """Tell whether another file with a stanza of the NIC is removed: cloud-init's, and labrun's former ones.
+        """Tell whether another file with a stanza of the NIC is removed: cloud-init's, and labrun's own.
 
         On an existing machine it may have the NICs of another lab file, and those that none names.
         """

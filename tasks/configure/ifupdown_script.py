@@ -30,14 +30,15 @@ class PreviousStanza:
 class IfupdownWork:
     """What the plan collects for the script: files, removals, and NICs to set.
 
-    ``bring`` has interface and the NIC's name in the lab. ``reset_mtu`` are NICs whose stanza has named an
+    ``bring`` has interface, the NIC's name in the lab, and whether it goes by routers' advertisements.
+    ``reset_mtu`` are NICs whose stanza has named an
     MTU and no longer does.
     """
 
     items: list[Item] = field(default_factory=list)
     write: dict[str, str] = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
-    bring: list[tuple[str, str]] = field(default_factory=list)
+    bring: list[tuple[str, str, bool]] = field(default_factory=list)
     await_ipv6: bool = False
     enable_ipv6: list[str] = field(default_factory=list)
     reset_mtu: list[str] = field(default_factory=list)
@@ -55,9 +56,9 @@ def apply_ifupdown(work: IfupdownWork) -> str:
         lines.append("rm -f " + words(dict.fromkeys(work.remove)))
     lines.append(_BRING)
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
-    for interface, nic in work.bring:
+    for interface, nic, announced in work.bring:
         mtu = str(_MTU) if interface in work.reset_mtu else ""
-        lines.append(f"bring {words((interface, nic, mtu))} || bad=1")
+        lines.append(f"bring {words((interface, nic, mtu, 'announced' if announced else ''))} || bad=1")
     if work.await_ipv6:
         lines.append(_SETTLE)
     return "\n".join([*lines, "exit $bad"])
@@ -72,7 +73,7 @@ def undo_ifupdown(touched: Iterable[str], nics: Sequence[PreviousStanza]) -> str
     lines += ['[ "$on" = live ] || exit 0', _BRING]
     for nic in nics:
         if nic.was_up:
-            lines.append(f"bring {words((nic.interface, nic.interface, str(nic.mtu)))} || bad=1")
+            lines.append(f"bring {words((nic.interface, nic.interface, str(nic.mtu), ''))} || bad=1")
         else:
             lines.append(f"ip link set dev {quote(nic.interface)} mtu {nic.mtu} || bad=1")
     return "\n".join([*lines, "exit $bad"]) + "\n"
