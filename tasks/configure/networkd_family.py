@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from labrun.errors import CommandError
 from labrun.inventory.route_patterns import route_pattern
-from labrun.tasks.configure.networkd_file import PREFIX
+from labrun.tasks.configure.netplan_store import GENERATED, NetplanFiles
 from labrun.tasks.configure.networkd_nic import NetworkdNic, usual_metric
 from labrun.tasks.configure.networkd_script import NetworkdWork, apply_networkd, undo_networkd
+from labrun.tasks.configure.networkd_store import NetworkFiles, Store
 from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.configure.plan import Json, SectionPlan
-from labrun.tasks.guest.facts.networkd import FOLDER, PROBE, UNITS, NetworkdState, networkd_state
+from labrun.tasks.guest.facts.networkd import PROBE, UNITS, NetworkdState, networkd_state
 from labrun.tasks.guest.facts.units import boot_probe
-from labrun.tasks.guest.network_files import listed
 from labrun.tasks.guest.scripts import quote
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import NMCLI
 
-__all__ = ["Networkd"]
+__all__ = ["Netplan", "Networkd"]
 
 _STOPPED = "systemd-networkd is not running: `systemctl start systemd-networkd`"
 _BOOT = boot_probe(UNITS)
@@ -32,9 +32,10 @@ _ENABLED = Probe(script=f'if [ -n "$runs" ]; then\n{_BOOT.script}fi\n', after=(P
 
 
 class Networkd:
-    """NICs that systemd-networkd sets."""
+    """NICs that systemd-networkd sets, by files of its own."""
 
     name = "systemd-networkd"
+    store: Store = NetworkFiles()
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read its state, and the network files of all folders."""
@@ -42,14 +43,10 @@ class Networkd:
 
     def claim(self, want: Json, facts: Facts) -> Claim:
         """Tell whether it has a network file for one of the NICs, and runs."""
-        try:
-            state = networkd_state(facts)
-        except CommandError:
-            return Claim.NONE
+        state = _state(facts)
         if state is None:
             return Claim.NONE
-        nics = (Profile.plain(raw).chosen(state.links, state.nics) for raw in want["profiles"])
-        held = any(link is not None and link.file for link in nics)
+        held = any(_files_of(want, state))
         if state.runs:
             return Claim.HOLDS if held else Claim.RUNS
         return Claim.RUNS if held else Claim.NONE
@@ -57,7 +54,7 @@ class Networkd:
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the NICs whose file, manager or kernel state is not as declared."""
         held = want.get("held", {})
-        profiles = [_profile(raw).unless_held(held) for raw in want["profiles"]]
+        profiles = [self._profile(raw).unless_held(held) for raw in want["profiles"]]
         state = networkd_state(facts, tuple(map(route_pattern, want.get("ignored", ()))))
         if state is None or not state.runs:
             refused = (profile.refused(_STOPPED, is_there=False) for profile in profiles)
@@ -66,14 +63,14 @@ class Networkd:
         taken: dict[str, str] = {}
         for position, profile in enumerate(profiles):
             metric = usual_metric(position)
-            NetworkdNic(profile, facts, state, taken, metric, want["exclusive"]).plan(work)
-        _strangers(want, profiles, state, work)
+            NetworkdNic(profile, facts, state, taken, metric, self.store, want["exclusive"]).plan(work)
+        self._strangers(want, profiles, self.store.files(facts, state), work)
         touched = tuple(dict.fromkeys([*work.write, *work.remove]))
         return SectionPlan(
             NMCLI.name,
             tuple(work.items),
-            apply=apply_networkd(work),
-            undo=undo_networkd(touched, work.was) if touched or work.bring else "",
+            apply=apply_networkd(work, self.store.rebuild),
+            undo=undo_networkd(touched, work.was, self.store.rebuild) if touched or work.bring else "",
             commands=tuple(work.commands),
             saves=touched,
             seconds=20 + 40 * len(work.bring),
@@ -81,31 +78,67 @@ class Networkd:
             kernel=tuple((no_ipv6_file(interface), "1") for interface in work.enable_ipv6),
         )
 
+    def _profile(self, raw: Mapping[str, Any]) -> Profile:
+        """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
+        profile = Profile.plain(raw)
+        if not raw["properties"]:
+            return profile
+        names = ", ".join(raw["properties"])
+        fault = f"`nmcli` needs NetworkManager, and {self.name} has this NIC: take {names} out of the file"
+        return replace(profile, fault=fault)
 
-def _profile(raw: Mapping[str, Any]) -> Profile:
-    """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
-    profile = Profile.plain(raw)
-    if not raw["properties"]:
-        return profile
-    names = ", ".join(raw["properties"])
-    fault = f"`nmcli` needs NetworkManager, and systemd-networkd has this NIC: take {names} out of the file"
-    return replace(profile, fault=fault)
+    def _strangers(
+        self, want: Json, profiles: list[Profile], files: Mapping[str, str], work: NetworkdWork
+    ) -> None:
+        """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
+        store = self.store
+        kept = {f"{store.prefix}{profile.nic}{store.suffix}" for profile in profiles}
+        own = {path for path in files if path.startswith(store.prefix) and path.endswith(store.suffix)}
+        # On an existing machine, NICs that this file does not name may belong to another lab file.
+        gone = set() if any(profile.existing for profile in profiles) else own - kept
+        if want["exclusive"]:
+            others = (path for path in files if path.startswith(store.folder) and path.endswith(store.suffix))
+            gone |= set(others) - kept
+        for path in sorted(gone):
+            name = path.removeprefix(store.folder).removesuffix(store.suffix)
+            label = path.removeprefix(store.prefix).removeprefix(store.folder).removesuffix(store.suffix)
+            seen = {"profile": "".join(f"{line}\n" for line in store.lines(files[path]))}
+            have, words = {"profile": f"file {name}"}, Words(diff=f"-{path}")
+            work.items.append(Item(label, NOTHING, have, seen=seen, words=words))
+            work.remove.append(path)
+            work.commands += [f"rm -f {quote(path)}", *store.typed_reload]
 
 
-def _strangers(want: Json, profiles: list[Profile], state: NetworkdState, work: NetworkdWork) -> None:
-    """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
-    kept = {f"{PREFIX}{profile.nic}.network" for profile in profiles}
-    own = {path for path in state.files if path.startswith(PREFIX) and path.endswith(".network")}
-    # On an existing machine, NICs that this file does not name may belong to another lab file.
-    gone = set() if any(profile.existing for profile in profiles) else own - kept
-    if want["exclusive"]:
-        others = (path for path in state.files if path.startswith(f"{FOLDER}/") and path.endswith(".network"))
-        gone |= set(others) - kept
-    for path in sorted(gone):
-        name = path.removeprefix(f"{FOLDER}/").removesuffix(".network")
-        label = name.removeprefix("05-labrun-")
-        seen = {"profile": "".join(f"{line}\n" for line in listed(state.files[path]))}
-        have, words = {"profile": f"network file {name}"}, Words(diff=f"-{path}")
-        work.items.append(Item(label, NOTHING, have, seen=seen, words=words))
-        work.remove.append(path)
-        work.commands += [f"rm -f {quote(path)}", "networkctl reload"]
+class Netplan(Networkd):
+    """NICs that systemd-networkd sets by what netplan makes of its files."""
+
+    name = "netplan"
+    store: Store = NetplanFiles()
+
+    def facts(self, want: Json) -> tuple[Probe, ...]:
+        """Read labrun's files beside what systemd-networkd has."""
+        return *super().facts(want), Probe((f"{NetplanFiles.prefix}*{NetplanFiles.suffix}",))
+
+    def claim(self, want: Json, facts: Facts) -> Claim:
+        """Tell whether systemd-networkd has one of the NICs by a file that netplan has made."""
+        state = _state(facts)
+        if state is None:
+            return Claim.NONE
+        if any(path.startswith(GENERATED) for path in _files_of(want, state)):
+            return Claim.HOLDS if state.runs else Claim.RUNS
+        return Claim.RUNS if self.store.files(facts, state) else Claim.NONE
+
+
+def _state(facts: Facts) -> NetworkdState | None:
+    try:
+        return networkd_state(facts)
+    except CommandError:
+        return None
+
+
+def _files_of(want: Json, state: NetworkdState) -> Iterator[str]:
+    """Yield the network files by which systemd-networkd has the NICs."""
+    for raw in want["profiles"]:
+        link = Profile.plain(raw).chosen(state.links, state.nics)
+        if link is not None and link.file:
+            yield link.file

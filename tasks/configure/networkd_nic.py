@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from labrun.tasks.configure.lockout import cut_off, way_in
-from labrun.tasks.configure.networkd_file import file_path, file_text
 from labrun.tasks.configure.networkd_script import NetworkdWork, PreviousFile
+from labrun.tasks.configure.networkd_store import Store
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, shown_choices
 from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, runtime_diff, shown_state
@@ -16,7 +16,7 @@ from labrun.tasks.configure.nm_undo import new_gateways
 from labrun.tasks.guest.facts.networkd import UNITS, NetworkdLink, NetworkdState
 from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.facts.units import no_start
-from labrun.tasks.guest.network_files import in_order, is_for, listed
+from labrun.tasks.guest.network_files import in_order, is_for
 from labrun.tasks.guest.shell import Facts, quote, typed_file
 from labrun.tasks.state.item import Item, Words, spelled
 
@@ -37,6 +37,7 @@ class NetworkdNic:
     state: NetworkdState
     taken: dict[str, str]
     metric: int
+    store: Store
     exclusive: bool = False
 
     def plan(self, work: NetworkdWork) -> None:
@@ -49,26 +50,28 @@ class NetworkdNic:
             return
         self.taken[link.interface] = nic
         profile = self._with_servers(link)
-        sections, path = profile.sections, file_path(nic)
+        store, sections = self.store, profile.sections
+        path, in_force_as = f"{store.prefix}{nic}{store.suffix}", store.in_force(nic)
         kernel = self.state.nics.get(link.interface, Nic(0, frozenset(), frozenset(), {}))
-        text = file_text(sections, link.mac, self.metric)
-        stored = self.state.files.get(path)
+        text = store.text(sections, link.mac, link.interface, self.metric)
+        stored = store.files(self.facts, self.state).get(path)
+        changed = _file_diff(store.lines(text), store.lines(stored or ""))
         added = self._added(path)
         unreadable = path in self.state.unreadable
-        on_disk = [*_file_diff(text, stored), *(f"-{each}" for each in added)]
+        on_disk = [*changed, *(f"-{each}" for each in added)]
         if unreadable:
-            on_disk.append(f"+{path}: mode 0644")
+            on_disk.append(f"+{path}: mode {store.mode}")
         no_ipv6 = [*ipv6_diff(sections, link.interface, self.state.no_ipv6)]
         hidden = [*no_ipv6, *choices_diff(sections, link, kernel, self.state.policy)]
-        in_force = [*hidden, *runtime_diff(sections, link, kernel), *_activation_diff(link, path)]
+        in_force = [*hidden, *runtime_diff(sections, link, kernel), *_activation_diff(link, in_force_as)]
         want = {"profile": text, "nic": text}
         shown = (*shown_choices(sections, link, kernel, self.state.policy), *no_ipv6)
         seen = {
-            "profile": _shown(stored, unreadable=unreadable),
+            "profile": _shown(store.lines(stored or ""), unreadable=unreadable),
             "nic": shown_state(link, kernel) + "".join(f"{line}\n" for line in shown),
         }
         holds = {"profile": not on_disk, "nic": not in_force}
-        summary = actual_summary(link, kernel, path.rpartition("/")[2].removesuffix(".network"))
+        summary = actual_summary(link, kernel, in_force_as.rpartition("/")[2].removesuffix(".network"))
         item = Item(
             nic,
             want,
@@ -77,19 +80,19 @@ class NetworkdNic:
             note=lacking(hidden) if hidden else None,
             words=Words(expected_summary(sections), summary, "\n".join([*on_disk, *in_force])),
         )
-        work.items.append(self._at_boot(item, link, path))
+        work.items.append(self._at_boot(item, link, in_force_as))
         if item.state == "ok":
             return
-        if _file_diff(text, stored) or unreadable:
+        if changed or unreadable:
             work.write[path] = text
         work.remove.extend(added)
-        if kernel.mtu != 1500 and "mtu" not in sections.get("ethernet", {}) and "MTUBytes=" in (stored or ""):
+        if "mtu" not in sections.get("ethernet", {}) and "mtu" in (stored or "").lower():
             work.reset_mtu.append(link.interface)
         if no_ipv6:
             work.enable_ipv6.append(link.interface)
         work.await_ipv6 |= sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
-        again = not on_disk and link.file == path
-        work.bring.append((link.interface, path, nic, again))
+        again = not on_disk and link.file == in_force_as
+        work.bring.append((link.interface, in_force_as, nic, again))
         work.was.append(PreviousFile(link.interface, link.file if link.is_up else "", kernel.mtu))
         work.gateways.extend(new_gateways(sections, kernel))
         work.commands.extend(self._typed(text, link.interface, path, added, on_disk=bool(on_disk)))
@@ -101,13 +104,14 @@ class NetworkdNic:
         if added:
             yield f"rm -f {' '.join(map(quote, added))}"
         if on_disk:
-            yield typed_file(path, text, "0644")
-            yield "networkctl reload"
+            yield typed_file(path, text, self.store.mode)
+            yield from self.store.typed_reload
         yield f"networkctl reconfigure {quote(interface)}"
 
     def _refusal(self, link: NetworkdLink | None) -> str | None:
-        if self.profile.fault is not None:
-            return self.profile.fault
+        fault = self.profile.fault or self.store.fault(self.profile.sections)
+        if fault is not None:
+            return fault
         if link is None:
             if self.profile.mac:
                 return f"no NIC here has the MAC {self.profile.mac}"
@@ -161,13 +165,13 @@ class NetworkdNic:
         return self.exclusive and path.startswith("/etc/")
 
 
-def _file_diff(text: str, stored: str | None) -> list[str]:
-    lines = difflib.ndiff(listed(stored or ""), listed(text))
+def _file_diff(wanted: list[str], stored: list[str]) -> list[str]:
+    lines = difflib.ndiff(stored, wanted)
     return [f"{line[0]}{line[2:]}" for line in lines if line[0] in "+-"]
 
 
-def _shown(stored: str | None, *, unreadable: bool) -> str:
-    lines = [*listed(stored or ""), *["not readable by systemd-networkd"] * unreadable]
+def _shown(stored: list[str], *, unreadable: bool) -> str:
+    lines = [*stored, *["not readable by systemd-networkd"] * unreadable]
     return "".join(f"{line}\n" for line in lines)
 
 

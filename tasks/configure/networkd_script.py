@@ -47,8 +47,11 @@ class NetworkdWork:
     commands: list[str] = field(default_factory=list)
 
 
-def apply_networkd(work: NetworkdWork) -> str:
-    """Return what writes and removes files and sets NICs; empty if there is nothing to do."""
+def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
+    """Return what writes and removes files and sets NICs; empty if there is nothing to do.
+
+    ``rebuild`` is the command that makes network files of them, empty if they are some.
+    """
     if not (work.write or work.remove or work.bring):
         return ""
     lines = [install(path, text, "0644") for path, text in work.write.items()]
@@ -58,7 +61,7 @@ def apply_networkd(work: NetworkdWork) -> str:
     # An MTU that no file names any more stays.
     lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
-    lines.append("networkctl reload")
+    lines += [*([rebuild] if rebuild else []), "networkctl reload"]
     for interface, path, nic, again in work.bring:
         lines.append(f"bring {words((interface, path, 'again' if again else '', nic))} || bad=1")
     if work.await_ipv6:
@@ -66,12 +69,14 @@ def apply_networkd(work: NetworkdWork) -> str:
     return "\n".join([*lines, "exit $bad"])
 
 
-def undo_networkd(touched: Iterable[str], nics: Sequence[PreviousFile]) -> str:
+def undo_networkd(touched: Iterable[str], nics: Sequence[PreviousFile], rebuild: str) -> str:
     """Return what restores files and NICs; before systemd-networkd starts the files suffice.
 
     Settings that were added to a NIC by hand are restored by the guard itself.
     """
     lines = [f"restore {quote(path)}" for path in dict.fromkeys(touched)]
+    # Before the guard's turn in a boot netplan's generator has made network files of the others.
+    lines += [rebuild] if rebuild else []
     lines.append('[ "$on" = live ] || exit 0')
     lines.append("systemctl is-active --quiet systemd-networkd || systemctl start systemd-networkd")
     lines += [_BRING, _BACK, "networkctl reload"]

@@ -8,11 +8,7 @@ from labrun.tasks.faults.routing_faults import has_neighbour
 __all__ = ["TWINS"]
 
 _TABLE_BACK = "table_back ip6"
-_REAPPLIED = (
-    'uuid=$(nmcli -g GENERAL.CON-UUID device show "$nic")\n'
-    'echo "nmcli -w 20 device reapply $nic >/dev/null 2>&1 '
-    '|| nmcli -w 20 connection up uuid $uuid >/dev/null"'
-)
+_REAPPLIED = 'reapplied "$nic"'
 
 
 def _filtered(hook: str, rule: str, *, priority: str = "0", policy: str = "accept") -> str:

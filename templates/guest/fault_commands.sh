@@ -1,6 +1,9 @@
 # What faults share: functions that print how to undo one, and nftables tables named `site`.
-# Of settings that NetworkManager restores from a device's profile, with routes and metrics.
+# Of settings that the manager of a device restores from its profile, with routes and metrics.
 reapplied() {
+if [ ! -h /run/systemd/units/invocation:NetworkManager.service ] && command -v networkctl >/dev/null; then
+echo "networkctl reconfigure $1"; return
+fi
 uuid=$(nmcli -g GENERAL.CON-UUID device show "$1")
 echo "nmcli -w 20 device reapply $1 >/dev/null 2>&1 || nmcli -w 20 connection up uuid $uuid >/dev/null"
 }

@@ -13,6 +13,7 @@ ip neigh show nud permanent
 nft -s list ruleset 2>/dev/null
 sysctl -a -r '^net\.ipv[46]\.' 2>/dev/null | sort
 for f in /etc/NetworkManager/system-connections/* /run/NetworkManager/system-connections/* \
+/etc/systemd/network/* /etc/netplan/* \
 /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* /etc/sysctl.d/*; do
 [ -f "$f" ] && sha256sum "$f"
 done

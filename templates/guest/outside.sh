@@ -90,7 +90,7 @@ while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; 
 [ ! -e /run/nologin ] || [ -e "$guard/nologin" ] || rm -f /run/nologin
 } 2>/dev/null
 
-# --- Units and NetworkManager ---------------------------------------------------------------------------------
+# --- Units and what manages the NICs ---------------------------------------------------------------------------------
 
 nm_state() { nmcli -t -f UUID,DEVICE connection show --active 2>/dev/null | grep -v ':lo$' || :; }
 
@@ -176,6 +176,15 @@ while [ $nm_round -lt 30 ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$liv
 nm_round=$((nm_round + 1)); sleep 0.2
 done
 fi
+put_back_ip
+} >/dev/null 2>&1
+
+# systemd-networkd goes by the files that it has read last.
+put_back_networkd() {
+[ -s "$guard/roots" ] && [ -h /run/systemd/units/invocation:systemd-networkd.service ] || return 0
+[ ! -e "$live/done-networkd" ] || return 0
+! command -v netplan || timeout 20 netplan generate
+timeout 20 networkctl reload && true >"$live/done-networkd"
 put_back_ip
 } >/dev/null 2>&1
 

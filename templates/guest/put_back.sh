@@ -63,7 +63,7 @@ kernel_put_back
 [ -z "$wide" ] || { reload_sshd; put_back_units; }
 put_back_nft
 put_back_ip
-[ -z "$wide" ] || put_back_nm
+[ -z "$wide" ] || { put_back_nm; put_back_networkd; }
 }
 
 put_back_nft() {

@@ -2,6 +2,10 @@
 for path in /sys/class/net/*; do
 [ "$(cat "$path/address" 2>/dev/null)" = "$mac" ] || continue
 device=${path##*/}
+if [ ! -h /run/systemd/units/invocation:NetworkManager.service ] && [ -h /run/systemd/units/invocation:systemd-networkd.service ]; then
+networkctl renew "$device"
+exit
+fi
 uuid=$(nmcli -g GENERAL.CON-UUID device show "$device") || continue
 [ -n "$uuid" ] || continue
 nmcli -w 30 connection up uuid "$uuid" ifname "$device"
