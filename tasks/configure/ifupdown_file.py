@@ -27,49 +27,48 @@ def file_text(sections: Sections, interface: str, metric: int) -> str:
     Without one, a default would take the place of another NIC's.
     """
     four, six = intent(sections, 4), intent(sections, 6)
-    lines = [f"auto {interface}", *_family4(sections, four, interface, metric)]
-    lines += _family6(sections, six, interface, metric)
+    announced = six.method == "auto" and "ipv6" in sections
+    lines = [f"auto {interface}", *_family4(sections, four, interface, metric, announced=announced)]
+    if announced or six.addresses:
+        lines += _family6(sections, six, interface, metric)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _family4(sections: Sections, meant: Intent, interface: str, metric: int) -> Iterator[str]:
-    first, *further = meant.addresses or (None,)
-    method = (
-        {"auto": "dhcp", "manual": "static"}.get(meant.method, "manual")
-        if first or meant.method == "auto"
-        else "manual"
-    )
+def _family4(
+    sections: Sections, meant: Intent, interface: str, metric: int, *, announced: bool
+) -> Iterator[str]:
+    method = "static" if meant.addresses else "manual"
+    if meant.method == "auto":
+        method = "dhcp"
     yield f"iface {interface} inet {method}"
     if method == "static":
-        yield f"    address {first}"
+        yield f"    address {meant.addresses[0]}"
+    # Before anything takes the link up, so in the first stanza. 2: a router takes what another announces.
+    yield f"    pre-up echo {2 if announced else 0} >{_ACCEPT_RA} || :"
     mtu = sections.get("ethernet", {}).get("mtu", "")
     if mtu:
         yield f"    pre-up ip link set dev $IFACE mtu {mtu}"
     yield from _servers(meant)
     if method == "manual":
         yield "    up ip link set dev $IFACE up"
-    yield from (f"    up ip address replace {address} dev $IFACE" for address in further)
+    yield from (f"    up ip address replace {address} dev $IFACE" for address in meant.addresses[1:])
     if method == "dhcp" and not meant.keeps_announced_default:
         yield "    up ip -4 route flush default dev $IFACE"
     yield from _routes(meant, 4, metric)
 
 
 def _family6(sections: Sections, meant: Intent, interface: str, metric: int) -> Iterator[str]:
-    settings = sections.get("ipv6", {})
-    if meant.method == "auto":
-        yield f"iface {interface} inet6 {'dhcp' if 'dhcp-hostname' in settings else 'auto'}"
-        # 2: a router takes what another announces, too.
-        yield f"    pre-up echo 2 >{_ACCEPT_RA}"
-        if not meant.keeps_announced_default:
-            yield "    up ip -6 route flush default dev $IFACE"
-    elif meant.addresses:
+    if meant.addresses:
         yield f"iface {interface} inet6 static"
         yield f"    address {meant.addresses[0]}"
-        yield f"    pre-up echo 0 >{_ACCEPT_RA}"
         yield from (f"    up ip address replace {address} dev $IFACE" for address in meant.addresses[1:])
     else:
-        yield f"iface {interface} inet6 manual"
-        yield f"    pre-up echo 0 >{_ACCEPT_RA}"
+        by_lease = "dhcp-hostname" in sections.get("ipv6", {})
+        yield f"iface {interface} inet6 {'dhcp' if by_lease else 'auto'}"
+        # ifupdown sets it, to 1, unless it is told.
+        yield "    accept_ra 2"
+        if not meant.keeps_announced_default:
+            yield "    up ip -6 route flush default dev $IFACE"
     yield from _servers(meant)
     yield from _routes(meant, 6, metric)
 

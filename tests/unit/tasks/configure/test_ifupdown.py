@@ -34,13 +34,13 @@ PLAIN: Sections = {
     },
     "ipv6": {"method": "link-local"},
 }
-WANTED = """\
+RA = ">/proc/sys/net/ipv6/conf/$IFACE/accept_ra || :"
+WANTED = f"""\
 auto eth0
 iface eth0 inet static
     address 10.0.0.11/24
+    pre-up echo 0 {RA}
     up ip -4 route replace default via 10.0.0.1 dev $IFACE metric 100
-iface eth0 inet6 manual
-    pre-up echo 0 >/proc/sys/net/ipv6/conf/$IFACE/accept_ra
 """
 VIA = "    up ip -4 route replace default via 10.0.0.1 dev $IFACE"
 DEFAULT = {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "boot", "metric": 100}
@@ -50,18 +50,17 @@ def test_a_fixed_address_with_everything_around_it() -> None:
     assert file_path("left") == OWN
     assert (
         file_text(PLAIN, "eth0", 100)
-        == """\
+        == f"""\
 auto eth0
 iface eth0 inet static
     address 10.0.0.11/24
+    pre-up echo 0 {RA}
     pre-up ip link set dev $IFACE mtu 1400
     dns-nameservers 10.0.0.1
     dns-search lab.test
     up ip address replace 10.0.0.12/24 dev $IFACE
     up ip -4 route replace default via 10.0.0.1 dev $IFACE metric 100
     up ip -4 route replace 10.1.0.0/24 via 10.0.0.254 dev $IFACE metric 100
-iface eth0 inet6 manual
-    pre-up echo 0 >/proc/sys/net/ipv6/conf/$IFACE/accept_ra
 """
     )
 
@@ -77,13 +76,14 @@ def test_leases_and_advertisements_without_the_default_that_is_not_wanted() -> N
     )
     assert (
         text
-        == """\
+        == f"""\
 auto eth1
 iface eth1 inet dhcp
+    pre-up echo 2 {RA}
     up ip -4 route flush default dev $IFACE
     up ip -4 route replace 10.9.0.0/16 via 10.0.0.254 dev $IFACE metric 101
 iface eth1 inet6 auto
-    pre-up echo 2 >/proc/sys/net/ipv6/conf/$IFACE/accept_ra
+    accept_ra 2
     up ip -6 route flush default dev $IFACE
 """
     )
@@ -99,7 +99,7 @@ def test_a_second_nic_of_a_network_steps_back_and_a_nic_may_have_ipv6_alone() ->
     six = file_text(
         {"ipv4": {"method": "disabled"}, "ipv6": {"method": "manual", "address1": "fd00::1/64"}}, "eth0", 100
     )
-    assert six.startswith("auto eth0\niface eth0 inet manual\n    up ip link set dev $IFACE up\n")
+    assert six.startswith(f"auto eth0\niface eth0 inet manual\n    pre-up echo 0 {RA}\n    up ip link set")
     assert "iface eth0 inet6 static\n    address fd00::1/64\n" in six
 
 
