@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labrun.tasks.configure.ifupdown_family import Ifupdown
 from labrun.tasks.configure.networkd_family import Netplan, Networkd
 from labrun.tasks.configure.nic_family import NicFamily
 from labrun.tasks.configure.nm_family import NetworkManager
@@ -10,7 +11,7 @@ from labrun.tasks.guest.shell import Facts
 
 __all__ = ["FAMILIES", "claimed", "family_of"]
 
-FAMILIES: tuple[NicFamily, ...] = (NetworkManager(), Netplan(), Networkd())
+FAMILIES: tuple[NicFamily, ...] = (NetworkManager(), Netplan(), Networkd(), Ifupdown())
 """The first one counts where several claim as much; it also takes the guests that no family claims."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from labrun.containers import container_init
+from labrun.containers import container_init, power_off_signal
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, translated
 from labrun.ownership import Tag
@@ -46,8 +46,6 @@ from labrun.tasks.provision.strays import refuse_renamed
 
 __all__ = ["LxcDriver"]
 
-_POWER_OFF = signal.SIGRTMIN + 4
-"""The signal that makes systemd as PID 1 start poweroff.target (systemd(1), SIGNALS)."""
 _DYING_SECONDS = 2.0
 _DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
@@ -238,7 +236,7 @@ class LxcDriver:
             domain.create()
 
     def stop(self, domain: str, timeout: float) -> None:
-        """Ask the container's systemd to power off, kill it after ``timeout``, and unmount the overlay."""
+        """Ask the container's init to power off, kill it after ``timeout``, and unmount the overlay."""
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
             tag = tag_of(handle)
@@ -249,7 +247,7 @@ class LxcDriver:
                 init = container_init(handle.ID())
                 if init is not None:
                     # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
-                    os.kill(init, _POWER_OFF)
+                    os.kill(init, power_off_signal(init))
                 if not wait_until_off(handle, timeout):
                     _log.warning("%s: not off after %g s; ended", tag.host, timeout)
                     handle.destroy()
