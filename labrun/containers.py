@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -12,7 +13,7 @@ from labrun.bounded import objects, read_json
 from labrun.errors import UnreadableError
 from labrun.links import parse_links
 
-__all__ = ["addresses_inside", "container_init"]
+__all__ = ["addresses_inside", "container_init", "power_off_signal"]
 
 _SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -28,6 +29,19 @@ def container_init(controller: int) -> int | None:
     except OSError:
         return None
     return int(children[0]) if children else None
+
+
+def power_off_signal(init: int) -> int:
+    """Return the signal that makes an init power off; ``init`` is its process id in the hypervisor's view.
+
+    systemd starts poweroff.target (systemd(1), SIGNALS); it renames itself, so that its name tells.
+    sysvinit's init runs the `powerwait` line of inittab, as for a failing power supply (init(8)).
+    """
+    try:
+        name = Path(f"/proc/{init}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        name = ""
+    return signal.SIGPWR if name == "init" else signal.SIGRTMIN + 4
 
 
 def addresses_inside(controller: int) -> Iterator[tuple[str, IPv4Address | IPv6Address]]:

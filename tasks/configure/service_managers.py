@@ -25,7 +25,10 @@ class ServiceManager(Protocol):
         ...
 
     def command(self, verb: str, name: str, option: str = "") -> str:
-        """Return the command for ``enable``, ``disable``, ``start`` or ``stop``, quoted."""
+        """Return the command for ``enable``, ``disable``, ``start`` or ``stop``, quoted.
+
+        Its status tells of a failure if ``option`` is `--quiet`, as for scripts.
+        """
         ...
 
 
@@ -47,6 +50,9 @@ class _OpenRc:
 
     def command(self, verb: str, name: str, option: str = "") -> str:
         word = quote(self.unit(name))
+        if verb == "disable" and option:
+            # What rc-update does; by itself, it fails for each runlevel that lacks the service.
+            return f"rm -f /etc/runlevels/*/{word}"
         words = {
             "enable": ("rc-update", option, "add", word, "default"),
             "disable": ("rc-update", option, "--all", "delete", word),

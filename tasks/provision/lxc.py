@@ -9,11 +9,11 @@ import shutil
 import signal
 import threading
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from labrun.containers import container_init
+from labrun.containers import container_init, power_off_signal
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, translated
 from labrun.ownership import Tag
@@ -53,8 +53,6 @@ from labrun.tasks.provision.strays import refuse_renamed
 
 __all__ = ["LxcDriver"]
 
-_POWER_OFF = signal.SIGRTMIN + 4
-"""The signal that makes systemd as PID 1 start poweroff.target (systemd(1), SIGNALS)."""
 _DYING_SECONDS = 2.0
 _DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
@@ -242,7 +240,7 @@ class LxcDriver:
             domain.create()
 
     def stop(self, domain: str, timeout: float) -> bool:
-        """Ask the container's systemd to power off, kill it after ``timeout``, and unmount the overlay.
+        """Ask the container's init to power off, kill it after ``timeout``, and unmount the overlay.
 
         Return False if it was killed.
         """
@@ -255,7 +253,7 @@ class LxcDriver:
                 run_again(handle, lambda: None)
                 define_again(handle)
                 # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
-                _tell_init(handle, _POWER_OFF)
+                _tell_init(handle, power_off_signal)
                 by_itself = wait_until_off(handle, timeout)
                 if not by_itself:
                     pull_the_plug(handle)
@@ -287,7 +285,7 @@ class LxcDriver:
         # A frozen process takes no signal.
         run_again(handle, lambda: None)
         # libvirt asks first and waits two seconds; killing its init ends a container at once.
-        if not _tell_init(handle, signal.SIGKILL) or not wait_until_off(handle, _DYING_SECONDS):
+        if not _tell_init(handle, lambda _init: signal.SIGKILL) or not wait_until_off(handle, _DYING_SECONDS):
             pull_the_plug(handle)
 
     def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
@@ -337,14 +335,14 @@ class LxcDriver:
         return change_commands(self._uri, spec, seen, changes)
 
 
-def _tell_init(handle: Any, number: int) -> bool:
+def _tell_init(handle: Any, number: Callable[[int], int]) -> bool:
     """Send a signal to a container's init; return whether there is one: it may end at any moment."""
     import libvirt
 
     try:
         init = container_init(handle.ID())
         if init is not None:
-            os.kill(init, number)
+            os.kill(init, number(init))
     except (libvirt.libvirtError, ProcessLookupError):
         return False
     return init is not None

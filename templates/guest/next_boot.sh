@@ -18,7 +18,7 @@ nft -f /etc/nftables.conf && nft -a list ruleset' sh $(ls /sys/class/net);;
 esac
 if ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
 capture "boot-unit multi-user.target" systemd-analyze verify --man=no sysinit.target basic.target multi-user.target
-for each in ssh.service sshd.service ssh.socket NetworkManager.service; do
+for each in ssh.service sshd.service ssh.socket NetworkManager.service systemd-networkd.service; do
 case $(systemctl show --property=LoadState,UnitFileState --value "$each" | tr '\n' ' ') in
 loaded\ enabled*)
 capture "boot-unit $each" systemd-analyze verify --man=no "$each"

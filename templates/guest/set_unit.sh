@@ -8,7 +8,10 @@ else
 unit_command() {
 case $1 in
 enable) timeout "$patience" rc-update --quiet add "$2" default;;
-disable) timeout "$patience" rc-update --quiet --all delete "$2";;
+# `rc-update --all delete` fails for each runlevel that lacks the service.
+disable) for unit_level in /etc/runlevels/*/"$2"; do
+[ ! -h "$unit_level" ] || { unit_level=${unit_level%/*}; timeout "$patience" rc-update --quiet delete "$2" "${unit_level##*/}" || return; }
+done;;
 *) timeout "$patience" rc-service --quiet --nocolor "$2" "$1";;
 esac
 }

@@ -41,6 +41,8 @@ fi
 } >"/etc/systemd/network/10-cloud-init-$nic.network"
 done
 systemctl -q mask --now NetworkManager
+# NetworkManager leaves its addresses with flags of its own.
+for path in /sys/class/net/eth*; do ip address flush dev "${path##*/}" scope global; done
 systemctl -q enable --now systemd-networkd
 """
 # By other commands than labrun's own.
@@ -99,3 +101,97 @@ def test_a_lab_of_both_is_configured_verified_and_has_not_drifted(lab: RunningLa
         assert answer.exit_code == 0, answer.bad()
     # Nothing of NetworkManager's is made where it is not.
     assert inside(f"{NAME}-one", "ls /etc/NetworkManager/system-connections") == ""
+
+
+def test_what_was_added_by_hand_is_drift_and_goes(lab: RunningLab) -> None:
+    before = state("one")
+    lab.guest("one", "ip address add 10.62.40.99/24 dev eth0; ip route add 10.9.0.0/16 via 10.62.40.254")
+    drift = lab.json("drift")
+    assert drift.exit_code == 3
+    (row,) = [row for row in drift.of("nmcli") if row["status"] != "ok"]
+    assert (row["host"], row["status"]) == ("one", "conflict" if row["status"] == "conflict" else "drifted")
+    assert row["diff"] == "-address 10.62.40.99/24\n-route 10.9.0.0/16 via 10.62.40.254"
+    lines = lab.run("configure", "--only", "nmcli", "--hosts", "one", "--dry-run", "--explain").stdout
+    assert "networkctl reconfigure eth0" in lines
+    mended = lab.json("configure", "--only", "nmcli", "--hosts", "one")
+    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.bad()
+    assert state("one") == before
+
+
+@pytest.mark.full
+def test_a_file_changed_by_hand_is_drift_and_comes_back(lab: RunningLab) -> None:
+    before = state("one")
+    lab.guest("one", f"sed -i s/10.62.40.254/10.62.40.253/ {OWN}; networkctl reload")
+    (row,) = [row for row in lab.json("drift").of("nmcli") if row["status"] != "ok"]
+    assert "-[Route] Gateway=10.62.40.253\n+[Route] Gateway=10.62.40.254" in row["diff"]
+    mended = lab.json("configure", "--only", "nmcli", "--hosts", "one")
+    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.bad()
+    assert state("one") == before
+
+
+def test_a_change_that_loses_the_gateway_is_rolled_back(lab: RunningLab) -> None:
+    before = state("one")
+    answer = other(lab, more=", gateway: 10.62.40.250").json(
+        "configure", "--only", "nmcli", "--hosts", "one", "--confirm-timeout", "10"
+    )
+    (row,) = answer.rows
+    assert (row["status"], row["why"]) == (
+        "rolled-back",
+        "the gateway 10.62.40.250 does not answer; the host rolled back",
+    )
+    assert state("one") == before
+
+
+def test_what_the_next_boot_would_not_bring_is_a_failure_and_says_so(lab: RunningLab) -> None:
+    lab.guest("one", "systemctl -q disable systemd-networkd")
+    try:
+        (row,) = lab.json("configure", "--only", "nmcli", "--hosts", "one").rows
+    finally:
+        lab.guest("one", "systemctl -q enable systemd-networkd")
+    assert row["status"] == "failed"
+    assert row["why"] == (
+        "systemd-networkd.service does not start at boot, it is disabled:"
+        " `systemctl enable systemd-networkd.service`"
+    )
+
+
+def test_properties_of_nmcli_are_refused_before_anything_is_changed(lab: RunningLab) -> None:
+    before = state("one")
+    asked = other(lab, one=", nmcli: {ipv4.route-metric: 50}")
+    (row,) = asked.json("configure", "--only", "nmcli", "--hosts", "one").rows
+    assert row["status"] == "failed"
+    assert row["why"] == (
+        "`nmcli` needs NetworkManager, and systemd-networkd has this NIC:"
+        " take ipv4.route-metric out of the file"
+    )
+    assert state("one") == before
+
+
+@pytest.mark.full
+def test_an_address_that_cuts_the_session_is_rolled_back_by_the_host(lab: RunningLab) -> None:
+    before = state("one")
+    asked = other(lab)
+    text = asked.path.read_text(encoding="utf-8")
+    asked.path.write_text(text.replace("10.62.40.11", "10.62.40.12"), encoding="utf-8")
+    inside(
+        f"{NAME}-one",
+        "nft add table inet shut; nft add chain inet shut in "
+        "'{type filter hook input priority 0; policy accept;}'; "
+        "nft add rule inet shut in ip daddr 10.62.40.12 tcp dport 22 drop",
+    )
+    answer = asked.json("configure", "--only", "nmcli", "--hosts", "one", "--confirm-timeout", "10")
+    inside(f"{NAME}-one", "nft delete table inet shut")
+    (row,) = answer.rows
+    assert row["status"] == "rolled-back", row
+    assert state("one") == before
+
+
+@pytest.mark.full
+def test_a_host_that_boots_comes_back_as_configured(lab: RunningLab) -> None:
+    for words in (("configure",), ("restart", "--hosts", "one"), ("up",)):
+        answer = lab.json(*words)
+        assert answer.exit_code == 0, answer.bad()
+    again = lab.json("configure")
+    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
+    verified = lab.json("verify")
+    assert verified.exit_code == 0, verified.bad()
