@@ -54,9 +54,8 @@ def start_daemon(fork: Snapshot, uri: str) -> int:
     """
     own = own_folder(fork)
     own.mkdir(mode=0o700, exist_ok=True)
-    script = assigned({"own": str(own), "group": _group(fork), "images": str(image_directory())}) + wrapped(
-        hypervisor_script("fork")
-    )
+    values = {"own": str(own), "group": _group(fork), "images": str(image_directory())}
+    script = assigned(values) + wrapped(hypervisor_script("fork"))
     command = [
         *in_daemon_namespace(uri),
         "unshare",
