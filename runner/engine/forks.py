@@ -14,6 +14,8 @@ from labrun.tasks.provision.snapshot_store import FORKS, Snapshot
 
 __all__ = ["enter_fork", "fork_of", "in_fork"]
 
+_OF_THE_MACHINE = ("image", "host-bridge", "doctor", "list", "schedule", "schema", "completion")
+
 
 def in_fork(invocation: Invocation) -> Invocation:
     """Move into the fork that ``-f`` names, and return the invocation as it is there.
@@ -22,8 +24,11 @@ def in_fork(invocation: Invocation) -> Invocation:
     """
     if invocation.fork is None:
         return invocation
-    if invocation.command.split()[0] in ("fork", "drop"):
+    verb = invocation.command.split()[0]
+    if verb in ("fork", "drop"):
         raise UsageError("a fork has no forks", step="-f", hint="leave -f out")
+    if verb in _OF_THE_MACHINE:
+        raise UsageError(f"`{verb}` is about this machine, not about a lab", step="-f", hint="leave -f out")
     return enter_fork(invocation, fork_of(invocation, invocation.fork))
 
 

@@ -14,6 +14,7 @@ from labrun.containers import container_init
 from labrun.errors import HypervisorError
 from labrun.hypervisor import in_daemon_namespace
 from labrun.tasks.guest.scripts import assigned, hypervisor_script, wrapped
+from labrun.tasks.provision.image_store import image_directory
 from labrun.tasks.provision.overlay import remove_groups
 from labrun.tasks.provision.snapshot_store import Snapshot, remove_snapshot
 
@@ -53,7 +54,8 @@ def start_daemon(fork: Snapshot, uri: str) -> int:
     """
     own = own_folder(fork)
     own.mkdir(mode=0o700, exist_ok=True)
-    script = assigned({"own": str(own), "group": _group(fork)}) + wrapped(hypervisor_script("fork"))
+    values = {"own": str(own), "group": _group(fork), "images": str(image_directory())}
+    script = assigned(values) + wrapped(hypervisor_script("fork"))
     command = [
         *in_daemon_namespace(uri),
         "unshare",

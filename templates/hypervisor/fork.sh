@@ -1,5 +1,6 @@
 # Start the libvirtd of a fork in the namespaces that this shell was started in: mounts and network are new, nothing
-# is shared with the outside any more. $own is the fork's folder, $group the name of its control groups.
+# is shared with the outside any more. $own is the fork's folder, $group the name of its control groups,
+# $images the folder of images.
 set -eu
 ip link set lo up
 
@@ -26,6 +27,10 @@ for pair in labs:/var/lib/labrun/labs pools:/var/lib/labrun/pools snapshots:/var
     mkdir -p "$own/${pair%%:*}" "${pair#*:}"
     mount --rbind "$own/${pair%%:*}" "${pair#*:}"
 done
+# Who uses an image outside cannot be seen here, so nothing is removed here.
+mkdir -p "$images"
+mount --bind "$images" "$images"
+mount -o remount,bind,ro "$images"
 stat -L -c %i /proc/self/ns/net >/run/labrun-fork.net
 
 # Where bridges hand their frames to iptables, libvirt's masquerading rewrites what guests send each other.

@@ -120,6 +120,7 @@ def test_down_in_a_fork_leaves_the_lab_and_the_fork_can_be_dropped(lab: RunningL
         (("fork", "x", "--hosts", "one"), 2, "--hosts: a fork is of the whole lab"),
         (("-f", "none", "verify"), 2, 'the lab e2e-fork has no fork "none"'),
         (("-f", "none", "fork", "x"), 2, "-f: a fork has no forks"),
+        (("-f", "none", "image", "prune"), 2, "-f: `image` is about this machine, not about a lab"),
         (("drop", "none"), 2, 'the lab e2e-fork has no fork "none"'),
     ],
 )

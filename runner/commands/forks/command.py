@@ -93,7 +93,7 @@ def _begun_inside(session: Session, fork: Snapshot, *, wait: bool) -> list[Outco
         "name": fork.name,
         "wait": wait,
     }
-    command = [sys.executable, "-m", "labrun.runner.commands.forks.inside"]
+    command = [sys.executable, "-P", "-m", "labrun.runner.commands.forks.inside"]
     limit = (invocation.timeout or _READY_SECONDS) + _MARGIN
     try:
         done = subprocess.run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from labrun.errors import LabrunError
 from labrun.hypervisor import enter_network
@@ -57,5 +56,4 @@ def _begin(invocation: Invocation, name: str, *, wait: bool) -> list[Outcome]:
 
 
 if __name__ == "__main__":
-    sys.path[:] = [path for path in sys.path if path != str(Path.cwd())]
     main()
