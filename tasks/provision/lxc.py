@@ -274,6 +274,8 @@ class LxcDriver:
         return handle
 
     def _end(self, handle: Any) -> None:
+        import libvirt
+
         if not handle.isActive():
             return
         # A frozen process takes no signal.
@@ -284,7 +286,12 @@ class LxcDriver:
             os.kill(init, signal.SIGKILL)
             if wait_until_off(handle, _DYING_SECONDS):
                 return
-        handle.destroy()
+        try:
+            handle.destroy()
+        except libvirt.libvirtError:
+            # It may have ended by itself in the meantime.
+            if handle.isActive():
+                raise
 
     def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
         """Delete the lab's directory, including leftovers of a killed run."""
