@@ -63,7 +63,7 @@ def _each(domains: list[Any], value: Callable[[Any], float]) -> float:
 
 
 def _memory(domain: Any) -> float:
-    """Return what a machine takes now, in MiB: QEMU's memory, or what the container's group is charged."""
+    """Return what a machine takes now, in MiB: of QEMU, or of the container's group."""
     if domain.connect().getURI().startswith("lxc"):
         return float(domain.info()[2]) / 1024
     return float(domain.memoryStats()["rss"]) / 1024

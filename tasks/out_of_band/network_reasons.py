@@ -74,8 +74,9 @@ def _port_reasons(seen: Seen, port: Port) -> Iterator[Reason]:
     elif port.state in ("disabled", "blocking") and (
         seen.link.is_on if seen.link else not seen.capture.links
     ):
-        # A port without a carrier is disabled, too.
-        yield Reason(f"{what} is {port.state} as a port of {port.bridge}")
+        # A port without a carrier is disabled, too: a guest that nothing is known of may be on its way.
+        text = f"{what} is {port.state} as a port of {port.bridge}"
+        yield Reason(text, is_sure=seen.link is not None)
 
 
 def nic_reasons(seen: Seen) -> Iterator[Reason]:

@@ -85,5 +85,5 @@ def why_unreachable(seen: Seen) -> Reason | None:
             return Reason(lacks, is_sure=False) if lacks else None
         return Reason(f"{possible.text}; {lacks}", is_sure=False) if lacks else possible
     text = "; ".join((*(each.text for each in sure), *_shortages(seen)))
-    # While the boot goes on, what is missing may come.
-    return Reason(text, is_sure=not seen.login.is_booting)
+    # While the boot goes on, what is missing may come; so it may where a guest is too slow to tell.
+    return Reason(text, is_sure=not (seen.login.is_booting or seen.login.is_slow))

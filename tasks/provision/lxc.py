@@ -280,6 +280,7 @@ class LxcDriver:
         return handle
 
     def _end(self, handle: Any) -> None:
+
         if not handle.isActive():
             return
         # A frozen process takes no signal.

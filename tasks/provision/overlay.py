@@ -18,7 +18,8 @@ __all__ = ["DIRECT_UNIT", "LABS", "Overlay", "remove_cgroups", "remove_groups"]
 LABS = Path("/var/lib/labrun/labs")
 """The directory on the hypervisor for the files of every lab's machines."""
 
-_SECONDS = 30
+# Beside a hundred containers that come or go, a mount or the end of a group can take long.
+_SECONDS = 120
 DIRECT_UNIT = "labrun-direct.service"
 """The unit that makes Ethernet devices of a container's NICs on macvtap networks."""
 

@@ -27,6 +27,9 @@ _SOCKET = re.compile(
     r"LISTEN\s++\d++\s++\d++\s++(?P<address>\S{1,64}?)(?:%\S{1,16}?)?:(?P<port>\d{1,5})\s++\S++"
     r"(?:\s++users:\(\(\"(?P<program>[^\"]{1,32})\")?"
 )
+# Of timeout(1): what it ended.
+_TIMED_OUT = 124
+_TIMED = ("boot", "jobs", "units", "nm", "sockets", "qdiscs")
 _MOST_LINES, _LONGEST_LINE = 2_000, 400
 HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 WRAPPERS = ("/etc/hosts.allow", "/etc/hosts.deny")
@@ -81,6 +84,7 @@ class LoginState:
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
     each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``first_boot`` is
     what has become of cloud-init. ``driverless`` are the NICs without a driver, as their bus names them.
+    ``is_slow`` = a question was not answered in time, so that something here may be missing for that alone.
     ``killed`` are the processes that the guest's own kernel has killed for lack of memory. ``loose`` are the
     profiles that NetworkManager ignores for their permissions.
     """
@@ -108,6 +112,7 @@ class LoginState:
     driverless: tuple[str, ...] = ()
     killed: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
+    is_slow: bool = False
 
     @property
     def is_booting(self) -> bool:
@@ -170,6 +175,7 @@ def login_state(facts: Facts) -> LoginState:
         refusals=tuple(_lines(_said(facts, "refusals"))),
         first_boot=_first_boot(facts),
         driverless=tuple(line.removeprefix("no-driver ") for line in _lines(_said(facts, "no-driver"))),
+        is_slow=any(facts.commands.get(name, _NOT_ASKED).status == _TIMED_OUT for name in _TIMED),
         killed=tuple(_lines(_said(facts, "killed"))),
     )
 

@@ -555,6 +555,22 @@ def test_a_machine_without_a_way_in_is_judged_by_its_console() -> None:
     assert found.text.startswith("its disk does not boot: 512 bytes of it were read")
 
 
+def test_what_nobody_could_look_at_is_not_sure() -> None:
+    """On a busy machine a boot takes minutes, and its NIC has no carrier until NetworkManager has started."""
+    seen = port(state="disabled")(healthy())
+    known = why_unreachable(seen)
+    assert known is not None
+    assert known.is_sure
+    unseen = Glimpse(seen.attempt, outside=seen.outside, failure="no time was left to look inside")
+    found = reason_in(seen.lab, unseen)
+    assert found is not None
+    assert not found.is_sure
+    assert found.text.endswith("is disabled as a port of virbr1")
+    slow = why_unreachable(logged(is_slow=True)(seen))
+    assert slow is not None
+    assert (slow.text, slow.is_sure) == (known.text, False)
+
+
 def test_what_may_come_yet_is_not_sure() -> None:
     booting = both(logged(boot="starting"), NO_SSHD)(healthy())
     waiting = both(holding(), devices(70))(healthy())
