@@ -161,6 +161,11 @@ BREAKAGE: dict[str, tuple[Callable[[PrivateMachine], object], tuple[str, str], s
         A,
         r"\+ nics: [0-9a-f:]{17}@e2e-health-n",
     ),
+    "tap down": (
+        lambda its: beside(its, "ip", "link", "set", tap(its), "down"),
+        A,
+        r"\+ nics: [0-9a-f:]{17}@e2e-health-n",
+    ),
 }
 # One of each kind is enough where time is short.
 OFTEN = ("dnsmasq killed", "bridge gone", "IPv6 rules flushed", "chains gone", "tap out of the bridge")
