@@ -71,6 +71,7 @@ class PlannedNic:
         in_force = [
             *hidden,
             *runtime_diff(profile.sections, device, link),
+            *_mac_diff(device, profile),
             *_activation_diff(device, uuid, profile),
         ]
         loaded = profile.path in self.state.loaded
@@ -118,7 +119,8 @@ class PlannedNic:
         if no_ipv6:
             work.enable_ipv6.append(device.interface)
         work.writes_resolver |= bool(resolver)
-        same = device.profile == uuid
+        # A device gets another MAC only when it is made anew.
+        same = device.profile == uuid and not _mac_diff(device, profile)
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         work.bring.append((device.interface, uuid, way, profile.nic, _several(profile.sections)))
@@ -258,6 +260,14 @@ class PlannedNic:
 def is_loose(path: str, facts: Facts) -> bool:
     """Tell whether NetworkManager ignores a profile, as others may read or have written it."""
     return path in facts.commands.get("loose", Captured("", 0)).text.splitlines()
+
+
+def _mac_diff(device: Device, profile: Profile) -> list[str]:
+    """Return the MAC of a VLAN's device beside its own, by which it is known."""
+    wanted = profile.sections.get("ethernet", {}).get("cloned-mac-address", "").lower()
+    if not profile.device or not device.path or device.mac == wanted:
+        return []
+    return [f"-{device.interface}: MAC {device.mac}", f"+{device.interface}: MAC {wanted}"]
 
 
 def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:

@@ -44,7 +44,7 @@ def network_health(name: str, xml: str, here: HypervisorNetwork | None) -> Mappi
     addresses = list(_addresses(root))
     return {
         "dnsmasq": _dnsmasq(name) if addresses and _needs_dnsmasq(root) else HEALTHY,
-        "device": _device(bridge.get("name", ""), addresses, here),
+        "device": _device(bridge.get("name", ""), addresses, root.find("mtu"), here),
         "firewall": _firewall(bridge.get("name", ""), mode, addresses, here.rules),
     }
 
@@ -101,14 +101,24 @@ def _is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
 
 
-def _device(bridge: str, addresses: list[IPv4Interface | IPv6Interface], here: HypervisorNetwork) -> str:
+def _device(
+    bridge: str,
+    addresses: list[IPv4Interface | IPv6Interface],
+    mtu: ET.Element | None,
+    here: HypervisorNetwork,
+) -> str:
     link = here.links.get(bridge)
     if link is None:
         return f"{bridge} is gone"
     if bridge not in here.up:
         return f"{bridge} is down"
     missing = [str(each) for each in addresses if each not in link.addresses]
-    return f"{bridge} without {' '.join(missing)}" if missing else HEALTHY
+    if missing:
+        return f"{bridge} without {' '.join(missing)}"
+    # Without one in the definition, a bridge follows its ports.
+    if mtu is not None and link.mtu is not None and mtu.get("size") != str(link.mtu):
+        return f"{bridge} with the MTU {link.mtu}"
+    return HEALTHY
 
 
 def _firewall(
