@@ -130,6 +130,11 @@ BREAKAGE: dict[str, tuple[Callable[[PrivateMachine], object], tuple[str, str], s
         NET,
         r"- device: virbr\d+ without 10\.164\.1\.1/24",
     ),
+    "forwarding off": (
+        lambda its: beside(its, "sysctl", "-qw", "net.ipv4.ip_forward=0"),
+        NET,
+        r"- device: virbr\d+ without forwarding \(net\.ipv4\.ip_forward 0\)",
+    ),
     "rules flushed": (
         lambda its: beside(its, "iptables", "-F"),
         NET,

@@ -106,5 +106,14 @@ def test_a_bridge_with_another_mtu_than_the_network() -> None:
     assert health(small) == {}
 
 
+def test_a_machine_that_no_longer_forwards() -> None:
+    off = replace(here({}), not_forwarding=frozenset({4, 6}))
+    assert health(off, NAT) == {"device": "virbr7 without forwarding (net.ipv4.ip_forward 0)"}
+    assert health(off, "<forward mode='open'/>") == health(off, NAT)
+    assert health(replace(off, not_forwarding=frozenset({6})), NAT) == {}
+    # Nothing is forwarded for an isolated one.
+    assert health(off, "") == {}
+
+
 def test_bridges_that_libvirt_did_not_make_are_left_out() -> None:
     assert health(HypervisorNetwork({}, frozenset(), ()), "<forward mode='bridge'/>") == {}
