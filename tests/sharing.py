@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 __all__ = ["Groups", "group_of", "rank"]
 
 # Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
-_MACHINES = ("vms", "w_guard_vm", "selinux", "qemu_guest", "qemu_driver", "choose")
+_MACHINES = ("vms", "vlans_vm", "w_guard_vm", "selinux", "qemu_guest", "qemu_driver", "choose")
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (
     "drift_options",
