@@ -72,7 +72,8 @@ class PlannedNic:
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
         hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state.rules)]
         inactive = _activation_diff(device, uuid, profile)
-        in_force = [*hidden, *runtime_diff(profile.sections, device, link), *inactive]
+        kernel = [*runtime_diff(profile.sections, device, link), *_mac_diff(device, profile)]
+        in_force = [*hidden, *kernel, *inactive]
         loaded = profile.path in self.state.loaded
         moved = stored.get("connection", {}).get("uuid", "") != uuid
         want = self.profile.want
@@ -117,7 +118,8 @@ class PlannedNic:
         if no_ipv6:
             work.enable_ipv6.append(device.interface)
         work.writes_resolver |= bool(resolver)
-        same = device.profile == uuid
+        # A device gets another MAC only when it is made anew.
+        same = device.profile == uuid and not _mac_diff(device, profile)
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         work.bring.append((device.interface, uuid, way, profile.nic, _several(profile.sections)))
@@ -253,6 +255,14 @@ class PlannedNic:
         stored = parse(self.facts.files.get(self.profile.path, ""))
         own = stored.get("connection", {}).get("uuid")
         return own or self.profile.sections["connection"]["uuid"]
+
+
+def _mac_diff(device: Device, profile: Profile) -> list[str]:
+    """Return the MAC of a VLAN's device beside its own, by which it is known."""
+    wanted = profile.sections.get("ethernet", {}).get("cloned-mac-address", "").lower()
+    if not profile.device or not device.path or device.mac == wanted:
+        return []
+    return [f"-{device.interface}: MAC {device.mac}", f"+{device.interface}: MAC {wanted}"]
 
 
 def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:

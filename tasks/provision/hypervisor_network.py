@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from labrun.bounded import objects, read_json
@@ -17,9 +18,18 @@ from labrun.hypervisor import daemon_pid, is_local
 from labrun.tasks.guest.facts.links import Link, parse_links
 from labrun.tasks.guest.facts.routes import ObservedRoute, parse_routes
 
-__all__ = ["HypervisorNetwork", "hypervisor_network", "makes_devices", "run_ip", "shares_network"]
+__all__ = [
+    "FORWARDING",
+    "HypervisorNetwork",
+    "hypervisor_network",
+    "makes_devices",
+    "run_ip",
+    "shares_network",
+]
 
 _SECONDS = 20
+FORWARDING: Final[Mapping[int, str]] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+"""The kernel's switches of forwarding, below /proc/sys, by IP version; libvirt sets them for a network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +37,15 @@ class HypervisorNetwork:
     """What the kernel says: devices by name, those that are set up, and the routes of the main tables.
 
     ``rules`` has what ``iptables-save``, ``ip6tables-save`` and ``nft list ruleset`` print, by program;
-    those that this user cannot ask are missing.
+    those that this user cannot ask are missing. ``not_forwarding`` has the IP versions that it does not
+    forward.
     """
 
     links: Mapping[str, Link]
     up: frozenset[str]
     routes: tuple[ObservedRoute, ...]
     rules: Mapping[str, str] = field(default_factory=dict)
+    not_forwarding: frozenset[int] = frozenset()
 
 
 def shares_network(uri: str) -> bool:
@@ -71,7 +83,16 @@ def hypervisor_network(
         return None
     up = {str(row.get("ifname")) for row in found if "UP" in _flags(row)}
     rules = _rules() if with_rules else {}
-    return HypervisorNetwork({link.name: link for link in links}, frozenset(up), routes, rules)
+    off = frozenset(version for version, path in FORWARDING.items() if _is_zero(path))
+    return HypervisorNetwork({link.name: link for link in links}, frozenset(up), routes, rules, off)
+
+
+def _is_zero(path: str) -> bool:
+    try:
+        return Path("/proc/sys", path).read_text(encoding="ascii").strip() == "0"
+    except OSError:
+        # The kernel has no IPv6, for instance.
+        return False
 
 
 def run_ip(*words: str) -> str:

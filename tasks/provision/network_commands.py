@@ -73,7 +73,7 @@ def reconnect_commands(uri: str, taps: Iterable[Tap], bridge: str) -> list[str]:
     for tap in taps:
         lines.append(f"virsh -c {uri} net-port-create {tap.network} /dev/stdin <<'XML'\n{port_xml(tap)}XML")
         if bridge:
-            lines.append(f"{_prefix(uri)}ip link set dev {tap.device} master {bridge}")
+            lines.append(f"{_prefix(uri)}ip link set dev {tap.device} master {bridge} up")
     return lines
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 
-from labrun.tasks.provision.hypervisor_network import HypervisorNetwork
+from labrun.tasks.provision.hypervisor_network import FORWARDING, HypervisorNetwork
 from labrun.tasks.provision.network_settings import HEALTHY
 
 __all__ = ["network_health", "wake_dnsmasq"]
@@ -21,6 +21,7 @@ _SETTINGS = Path("/etc/libvirt/network.conf")
 _NO_RULES = re.compile(r"""^[ \t]*+firewall_backend[ \t]*+=[ \t]*+["']none["']""", re.MULTILINE)
 # Modes whose packets libvirt's rules let through or reject; without <forward> it is "isolated".
 _FILTERED = ("nat", "route", "isolated")
+_FORWARDED = ("nat", "route", "open")
 # Where iptables enters libvirt's chains, by table: without these the rules in them are never reached.
 _JUMPS = {
     "filter": ("-A INPUT -j LIBVIRT_INP", "-A FORWARD -j LIBVIRT_FWI", "-A FORWARD -j LIBVIRT_FWO"),
@@ -42,9 +43,12 @@ def network_health(name: str, xml: str, here: HypervisorNetwork | None) -> Mappi
     if here is None or bridge is None or mode in ("bridge", "passthrough", "private", "vepa", "hostdev"):
         return dict.fromkeys(("dnsmasq", "device", "firewall"), HEALTHY)
     addresses = list(_addresses(root))
+    device = _device(bridge.get("name", ""), addresses, root.find("mtu"), here)
+    if device == HEALTHY and mode in _FORWARDED:
+        device = _forwarding(bridge.get("name", ""), addresses, here)
     return {
         "dnsmasq": _dnsmasq(name) if addresses and _needs_dnsmasq(root) else HEALTHY,
-        "device": _device(bridge.get("name", ""), addresses, here),
+        "device": device,
         "firewall": _firewall(bridge.get("name", ""), mode, addresses, here.rules),
     }
 
@@ -101,14 +105,32 @@ def _is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
 
 
-def _device(bridge: str, addresses: list[IPv4Interface | IPv6Interface], here: HypervisorNetwork) -> str:
+def _device(
+    bridge: str,
+    addresses: list[IPv4Interface | IPv6Interface],
+    mtu: ET.Element | None,
+    here: HypervisorNetwork,
+) -> str:
     link = here.links.get(bridge)
     if link is None:
         return f"{bridge} is gone"
     if bridge not in here.up:
         return f"{bridge} is down"
     missing = [str(each) for each in addresses if each not in link.addresses]
-    return f"{bridge} without {' '.join(missing)}" if missing else HEALTHY
+    if missing:
+        return f"{bridge} without {' '.join(missing)}"
+    # Without one in the definition, a bridge follows its ports.
+    if mtu is not None and link.mtu is not None and mtu.get("size") != str(link.mtu):
+        return f"{bridge} with the MTU {link.mtu}"
+    return HEALTHY
+
+
+def _forwarding(bridge: str, addresses: list[IPv4Interface | IPv6Interface], here: HypervisorNetwork) -> str:
+    """Return which switch of the kernel is off that libvirt has set for the network."""
+    off = [key for version, key in FORWARDING.items() if version in here.not_forwarding]
+    needed = [FORWARDING[version] for version in dict.fromkeys(each.version for each in addresses)]
+    missing = [key.replace("/", ".") for key in off if key in needed]
+    return f"{bridge} without forwarding ({' and '.join(missing)} 0)" if missing else HEALTHY
 
 
 def _firewall(

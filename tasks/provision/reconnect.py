@@ -105,7 +105,7 @@ def reconnect(connection: Any, uri: str, taps: Iterable[Tap]) -> None:
     if not wanted:
         return
     here = hypervisor_network(uri)
-    links = here.links if here is not None else {}
+    links, up = (here.links, here.up) if here is not None else ({}, frozenset())
     for tap in wanted:
         try:
             network = connection.networkLookupByName(tap.network)
@@ -115,7 +115,9 @@ def reconnect(connection: Any, uri: str, taps: Iterable[Tap]) -> None:
             # Networks without a bridge (macvtap) keep the device itself.
             _log.info("%s: NIC %s: %s", tap.domain, tap.mac, error)
             continue
-        if tap.device in links and bridge in links and links[tap.device].port_of != bridge:
+        if tap.device not in links or bridge not in links:
+            continue
+        if links[tap.device].port_of != bridge or tap.device not in up:
             _into_bridge(tap, bridge, links[bridge].mtu)
 
 
@@ -132,24 +134,26 @@ def _ensure_port(network: Any, tap: Tap) -> None:
 
 def _into_bridge(tap: Tap, bridge: str, mtu: int | None) -> None:
     size = ("mtu", str(mtu)) if mtu else ()
-    if complaint := run_ip("link", "set", "dev", tap.device, "master", bridge, *size):
+    if complaint := run_ip("link", "set", "dev", tap.device, "master", bridge, *size, "up"):
         _log.warning("%s: %s cannot join %s: %s", tap.domain, tap.device, bridge, complaint)
 
 
 def loose_nics(connection: Any, domain: Any, here: HypervisorNetwork | None) -> frozenset[str]:
-    """Return the MACs of a running domain's NICs whose taps are not in their network's bridge.
+    """Return the MACs of a running domain's NICs whose taps are down or not in their network's bridge.
 
     ``here`` None = that cannot be seen. Raises libvirtError.
     """
     import libvirt
 
-    found = set()
-    for tap in taps_of(domain) if here is not None else ():
+    found: set[str] = set()
+    if here is None:
+        return frozenset()
+    for tap in taps_of(domain):
         with contextlib.suppress(libvirt.libvirtError):
             # Without that network, or without a bridge, there is nothing to say.
             bridge = connection.networkLookupByName(tap.network).bridgeName()
-            link = here.links.get(tap.device) if here is not None else None
-            if link is not None and link.port_of != bridge:
+            link = here.links.get(tap.device)
+            if link is not None and (link.port_of != bridge or tap.device not in here.up):
                 found.add(tap.mac)
     return frozenset(found)
 

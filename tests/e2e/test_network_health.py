@@ -130,6 +130,11 @@ BREAKAGE: dict[str, tuple[Callable[[PrivateMachine], object], tuple[str, str], s
         NET,
         r"- device: virbr\d+ without 10\.164\.1\.1/24",
     ),
+    "forwarding off": (
+        lambda its: beside(its, "sysctl", "-qw", "net.ipv4.ip_forward=0"),
+        NET,
+        r"- device: virbr\d+ without forwarding \(net\.ipv4\.ip_forward 0\)",
+    ),
     "rules flushed": (
         lambda its: beside(its, "iptables", "-F"),
         NET,
@@ -158,6 +163,11 @@ BREAKAGE: dict[str, tuple[Callable[[PrivateMachine], object], tuple[str, str], s
     ),
     "tap out of the bridge": (
         lambda its: beside(its, "ip", "link", "set", tap(its), "nomaster"),
+        A,
+        r"\+ nics: [0-9a-f:]{17}@e2e-health-n",
+    ),
+    "tap down": (
+        lambda its: beside(its, "ip", "link", "set", tap(its), "down"),
         A,
         r"\+ nics: [0-9a-f:]{17}@e2e-health-n",
     ),

@@ -91,6 +91,9 @@ def test_one_that_cloud_init_made_is_taken_over() -> None:
     made = Device("/nic/9", "vlan30", TRUNK.mac, 100, "u-cloud", "cloud-init vlan30", path, ())
     item, work = planned(files, {TRUNK.mac: BELOW}, {"vlan30": made}, {"vlan30": UP})
     assert (item.state, work.remove) == ("change", [path])
+    # It has the MAC of the NIC below it until it is made anew.
+    assert f"+vlan30: MAC {VOICE.mac}" in (item.diff or "")
+    assert [each[2] for each in work.bring] == [""]
     assert "uuid=u-cloud" in work.write[PATH]
 
 

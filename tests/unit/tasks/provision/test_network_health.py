@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_interface
 
 import pytest
@@ -94,6 +95,24 @@ def test_a_bridge_that_is_gone_down_or_without_an_address() -> None:
     down = HypervisorNetwork({"virbr7": Link("virbr7")}, frozenset(), ())
     assert health(down) == {"device": "virbr7 is down"}
     assert health(here({}, "10.1.1.2/24")) == {"device": "virbr7 without 10.1.1.1/24"}
+
+
+def test_a_bridge_with_another_mtu_than_the_network() -> None:
+    links = here({}).links
+    small = HypervisorNetwork({"virbr7": replace(links["virbr7"], mtu=1300)}, frozenset({"virbr7"}), ())
+    assert health(small, more="<mtu size='1400'/>") == {"device": "virbr7 with the MTU 1300"}
+    assert health(small, more="<mtu size='1300'/>") == {}
+    # It follows its ports where the network has none.
+    assert health(small) == {}
+
+
+def test_a_machine_that_no_longer_forwards() -> None:
+    off = replace(here({}), not_forwarding=frozenset({4, 6}))
+    assert health(off, NAT) == {"device": "virbr7 without forwarding (net.ipv4.ip_forward 0)"}
+    assert health(off, "<forward mode='open'/>") == health(off, NAT)
+    assert health(replace(off, not_forwarding=frozenset({6})), NAT) == {}
+    # Nothing is forwarded for an isolated one.
+    assert health(off, "") == {}
 
 
 def test_bridges_that_libvirt_did_not_make_are_left_out() -> None:
