@@ -140,6 +140,7 @@ _COMMANDS = (
     # What the guard itself needs.
     "mount -t tmpfs none /run",
     "mount -t tmpfs none /dev",
+    "rm -f /dev/null; echo x >/dev/null; systemctl stop ssh",
     "mount --bind /bin/false /usr/sbin/sshd; systemctl restart ssh",
     "mount --bind /bin/false /usr/bin/sudo",
     "rm -rf /run/dbus",
