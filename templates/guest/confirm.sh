@@ -3,7 +3,7 @@ read -r holder <"$guard/owner"
 [ "$holder" = "$run" ]
 # Only one of the two can create this file.
 set -C
-printf 'keep\n' 2>/dev/null >"$live/decided"
+printf 'keep\n' 2>&- >"$live/decided"
 set +C
 mv "$guard/changed" "$guard/confirmed" || { echo undo >"$live/decided"; exit 1; }
 sync "$guard"

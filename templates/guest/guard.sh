@@ -63,9 +63,9 @@ done 2>/dev/null
 [ ! -e "$guard/confirmed" ] || exit 0
 if [ "$decided" = keep ]; then echo undo >"$live/decided"; return; fi
 ! was_cut_off || occasion='cut'
-# Only one of the two can create this file.
+# Only one of the two can create this file. Where /dev/null is a plain file, that could not be opened either.
 set -C
-if printf 'undo\n' 2>/dev/null >"$live/decided"; then set +C; return; fi
+if printf 'undo\n' 2>&- >"$live/decided"; then set +C; return; fi
 set +C
 [ -d "$live" ] || return
 done
@@ -193,7 +193,7 @@ demand() {
 is_pending || { finish; return; }
 [ -d "$live" ] || mkdir -p "$live" || return
 set -C
-if printf 'undo\n' 2>/dev/null >"$live/decided"; then echo "$1" >"$live/occasion"; fi
+if printf 'undo\n' 2>&- >"$live/decided"; then echo "$1" >"$live/occasion"; fi
 set +C
 if is_alive "$live/pid"; then kill -USR1 "$alive_pid"; else start_watch; fi
 }

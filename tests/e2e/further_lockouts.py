@@ -137,6 +137,17 @@ _COMMANDS = (
     "chmod 777 /run/sshd; chown lab /run/sshd",
     'prlimit --pid "$(cat /run/sshd.pid)" --nofile=3',
     "systemctl freeze ssh || pkill -STOP sshd",
+    # What the guard itself needs.
+    "mount -t tmpfs none /run",
+    "mount -t tmpfs none /dev",
+    "rm -f /dev/null; echo x >/dev/null; systemctl stop ssh",
+    "mount --bind /bin/false /usr/sbin/sshd; systemctl restart ssh",
+    "mount --bind /bin/false /usr/bin/sudo",
+    "rm -rf /run/dbus",
+    "ip link add d0 type dummy; ip addr add 10.60.5.1/32 dev d0; ip link set d0 up",
+    "tc qdisc add dev eth0 root netem loss 100%",
+    "usermod -u 4242 lab",
+    "systemctl emergency",
 )
 _FILES = (
     ("/etc/ssh/sshd_config.d/80-x.conf", "Port 2222\n"),
@@ -162,6 +173,16 @@ _FILES = (
     ("/etc/systemd/system/ssh.service.d/y.conf", "[Unit]\nConditionPathExists=/nowhere\n"),
     ("/etc/systemd/system/ssh.service.d/y.conf", "[Service]\nExecStart=\nExecStart=/nowhere\n"),
     ("/etc/systemd/system/NetworkManager.service.d/y.conf", "[Unit]\nRequires=nowhere.service\n"),
+    ("/etc/systemd/system/NetworkManager.service.d/y.conf", "[Service]\nExecStart=\nExecStart=/bin/true\n"),
+    ("/etc/systemd/system/ssh.service.d/y.conf", "[Service]\nExecStartPre=/bin/false\n"),
+    ("/etc/systemd/system/ssh.service.d/y.conf", "[Service]\nUser=nobody\n"),
+    ("/etc/systemd/system/multi-user.target.d/y.conf", "[Unit]\nConflicts=ssh.service\n"),
+    ("/etc/systemd/system/sysinit.target.d/y.conf", "[Unit]\nRequires=nowhere.service\n"),
+    ("/etc/ssh/sshd_not_to_be_run", "x\n"),
+    ("/etc/security/limits.d/x.conf", "* hard nproc 0\n* hard nofile 1\n"),
+    ("/etc/bash.bashrc", "exit 1\n"),
+    ("/etc/environment", "LD_PRELOAD=/nowhere.so\nPATH=/nowhere\n"),
+    ("/etc/nsswitch.conf", "passwd: nothing\n"),
 )
 _SERVICES = (
     {"ssh": "stopped"},

@@ -404,10 +404,9 @@ def test_what_somebody_does_by_hand_is_named(lab: RunningLab, name: str) -> None
     by_hand(lab, plant, host)
     try:
         # What verify does not read, drift does.
-        said = [row["why"] or "" for row in lab.json("verify").bad()] or [
-            row["why"] or "" for row in lab.json("drift").bad()
-        ]
-        assert any(told in why for why in said), said
+        answers = (lab.json(verb) for verb in ("verify", "drift"))
+        said = [[row["why"] or "" for row in answer.bad()] for answer in answers]
+        assert any(told in why for why in (*said[0], *said[1])), said
     finally:
         by_hand(lab, undo, host)
     healthy(lab)
