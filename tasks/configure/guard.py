@@ -29,6 +29,7 @@ from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
+from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Guard", "clear_leftover", "close", "confirming_seconds"]
 
@@ -141,6 +142,7 @@ class Guard:
             _unmet(plan, now.plan)
             or _broken(plan, now.plan)
             or _lost(plan, now.plan)
+            or _new_unit_fault(plan, now.plan)
             or self._next_boot(before, now)
             or self._cut_off()
         )
@@ -237,6 +239,14 @@ def _lost(plan: HostPlan, now: HostPlan) -> str | None:
         if here.why == item.why or (section in alone and item.state == "change"):
             continue
         return here.why or f"{section} {name} cannot be determined"
+    return None
+
+
+def _new_unit_fault(plan: HostPlan, now: HostPlan) -> str | None:
+    """Return why the next boot would no longer start sshd: there is a row of its unit only then."""
+    for (section, name), item in now.items().items():
+        if section == SSHD.name and name.endswith(".service") and (section, name) not in plan.items():
+            return item.why
     return None
 
 

@@ -84,6 +84,8 @@ package_state "$guard/packages"
 mount_state >"$guard/mounts"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
 [ ! -S /run/dbus/system_bus_socket ] || : >"$guard/bus"
+# Not every container may make devices, so a second name keeps this one.
+[ ! -c /dev/null ] || ln -f /dev/null /dev/.labrun-null 2>/dev/null || :
 [ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
 hidden_state "$home"

@@ -107,7 +107,7 @@ mv -f "$guard/record" /var/lib/labrun/rolled-back
 
 finish() {
 # The earlier states go first: what is left of this folder after a power cut must not count as unconfirmed.
-rm -f "$guard/armed" "$guard/changed" "$unit" "$link"
+rm -f "$guard/armed" "$guard/changed" "$unit" "$link" /dev/.labrun-null
 if [ -s "$guard/folders" ]; then
 while IFS= read -r finish_folder; do rm -rf "$finish_folder/.labrun-kept"; done <"$guard/folders"
 fi

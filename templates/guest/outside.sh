@@ -96,7 +96,7 @@ while read -r uncover_source uncover_line uncover_rest; do
 done </proc/self/mounts
 while [ $uncover_count -gt 0 ]; do umount -l $uncover_place; uncover_count=$((uncover_count - 1)); done
 done
-[ -c /dev/null ] || { rm -rf /dev/null; mknod -m 666 /dev/null c 1 3; }
+[ -c /dev/null ] || { rm -rf /dev/null; ln /dev/.labrun-null /dev/null || mknod -m 666 /dev/null c 1 3; }
 [ -d "$live" ] || mkdir -p "$live"
 [ -e "$live/decided" ] || echo undo >"$live/decided"
 }

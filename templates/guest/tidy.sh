@@ -9,7 +9,7 @@ fi
 watcher=
 [ ! -e "$live/pid" ] || read -r watcher started <"$live/pid"
 # The earlier state goes first: what is left of this folder after a power cut must not count as unconfirmed.
-set -- "$guard/armed" "$unit" "$link" "$live"
+set -- "$guard/armed" "$unit" "$link" "$live" /dev/.labrun-null
 if [ -s "$guard/folders" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"; fi
 if [ -s "$guard/roots" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-tree"; done <"$guard/roots"; fi
 if [ -s "$guard/emptied" ]; then

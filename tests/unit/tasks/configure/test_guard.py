@@ -678,6 +678,18 @@ def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
 
 
+def test_an_sshd_that_the_next_boot_would_not_start_any_more_is_a_reason_to_go_back() -> None:
+    changing = SectionPlan("files", (Item("/x", {"": "1"}),), "true", "true", partial=True)
+    done = SectionPlan("files", (Item("/x"),))
+    unit = SectionPlan("sshd", (Item("ssh.service", {"": "enabled"}, {"": "disabled"}, refused="it is off"),))
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    before = HostPlan("a", (SectionPlan("sshd", ()), changing))
+    assert made.demands(Seen(before, Facts()), Seen(HostPlan("a", (unit, done)), Facts())) == "it is off"
+    # What was so before is no news.
+    known = HostPlan("a", (unit, changing))
+    assert made.demands(Seen(known, Facts()), Seen(HostPlan("a", (unit, done)), Facts())) is None
+
+
 def test_what_is_seen_while_the_host_goes_back_says_nothing_of_the_change() -> None:
     part = SectionPlan("files", (Item("/x", {"": "1"}),), "true", "true", partial=True)
     plan = HostPlan("a", (part,))

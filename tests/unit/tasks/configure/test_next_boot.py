@@ -78,6 +78,23 @@ def test_where_networkmanager_did_not_run_the_others_count() -> None:
     assert fault({**before, **now(**was)}) is None
 
 
+@pytest.mark.parametrize(
+    ("rivals", "why"),
+    [
+        ("multi-user.target", "multi-user.target would stop ssh.service at the next boot: they conflict"),
+        ("sysinit.target x.service", "sysinit.target would stop ssh.service at the next boot: they conflict"),
+        # Others may be started, or not.
+        ("x.service shutdown.target", None),
+    ],
+)
+def test_a_target_of_the_boot_that_conflicts_with_sshd(rivals: str, why: str | None) -> None:
+    text = HEALTHY["boot-now"].text
+    conflicting = text.replace("Id=ssh.service\n", f"Id=ssh.service\nConflictedBy={rivals}\n")
+    assert conflicting != text
+    assert fault({"boot-now": ok(conflicting)}) == why
+    assert fault({"boot-now": ok(conflicting), "boot-before": ok(conflicting)}) is None
+
+
 def test_what_cannot_be_asked_any_more_is_a_fault_and_what_was_never_asked_is_none() -> None:
     assert fault({"boot-now": Captured("", 1)}) == "systemd no longer answers"
     assert fault({"boot-before": ok(), "boot-now": ok()}) is None

@@ -573,3 +573,19 @@ def test_exclusive_removes_what_labrun_does_not_know() -> None:
     assert "rm -f '/etc/NetworkManager/system-connections/home office.nmconnection'" in plan.apply
     kept = Nmcli().plan({**wanted, "exclusive": False}, have)
     assert "home office" not in kept.apply
+
+
+def test_why_an_active_profile_is_not_in_force_and_why_one_is_not_read() -> None:
+    facts, path = facts_of("host-changed-by-hand"), stored("host-configured")[0]
+    (plain,) = plan_with("host-changed-by-hand").items
+    script = "/etc/NetworkManager/dispatcher.d/90-x"
+    (undone,) = plan_with("host-changed-by-hand", words=facts.words | {f"dispatcher {script}"}).items
+    said = f"something changed what the active profile sets; NetworkManager's dispatcher runs {script}"
+    assert (undone.state, undone.why) == ("change", "; ".join(filter(None, (plain.why, said))))
+    (well,) = plan_with("host-configured", words=frozenset({f"dispatcher {script}"})).items
+    assert (well.state, well.why) == ("ok", None)
+    commands = {**facts_of("host-configured").commands, "loose": Captured(f"{path}\n", 0)}
+    (ignored,) = plan_with("host-configured", commands=commands).items
+    assert ignored.state == "change"
+    assert ignored.why is not None
+    assert ignored.why.startswith(f"NetworkManager ignores {path}, which is not root's alone: `chown root: ")

@@ -19,6 +19,7 @@ from labrun.tasks.guest.facts.login import Account, KeyFile, Listener, LoginStat
 from labrun.tasks.guest.facts.neighbours import Neighbour
 from labrun.tasks.guest.facts.nft import read_ruleset
 from labrun.tasks.guest.facts.nm import Device
+from labrun.tasks.guest.facts.nm_loose import FOLDER
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.facts.units import Unit
@@ -238,6 +239,11 @@ WHY: list[tuple[str, Change, str]] = [
     ("MAC", shown(links={"02:aa": Link("eth0", "02:aa")}), "eth0 has the MAC 02:aa, not "),
     ("no address", holding(), "eth0 has no address (profile labrun-network1 is up without it)"),
     ("no profile", both(unaddressed, devices(30, "")), "eth0 has no address (no profile is active on it)"),
+    (
+        "profile ignored",
+        both(unaddressed, devices(30, ""), logged(loose=(f"{FOLDER}/labrun-network1.nmconnection",))),
+        f"(NetworkManager ignores {FOLDER}/labrun-network1.nmconnection, which is not root's alone: ",
+    ),
     ("unmanaged", both(unaddressed, devices(10, "")), "(NetworkManager does not manage it: unmanaged)"),
     (
         "no lease",
