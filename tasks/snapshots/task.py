@@ -20,6 +20,8 @@ from labrun.tasks.snapshots.keeper import MachineFolder, keeper_for
 
 __all__ = ["put_machine_back", "save_machine", "stage_machine", "still", "unstage_all"]
 
+_FREEZE_SECONDS = 20.0
+
 
 @contextmanager
 def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
@@ -37,7 +39,7 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                     find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain
                 )
                 held.append((machine, domain))
-                domain.suspend()
+                _suspend(domain)
         yield
     finally:
         failures = []
@@ -49,6 +51,25 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+
+def _suspend(domain: Any) -> None:
+    """Pause a domain. libvirt gives a container's processes one second to stop: on a busy machine too little.
+
+    Raises libvirtError.
+    """
+    import libvirt
+
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while True:
+        try:
+            domain.suspend()
+        except libvirt.libvirtError:
+            # It lets them go on when it gives up.
+            if time.monotonic() > deadline or state_of(domain) not in ("running", "paused"):
+                raise
+        else:
+            return
 
 
 def _resume(domain: Any) -> None:
