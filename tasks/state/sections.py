@@ -126,6 +126,8 @@ _OF_RUNS = (
     "host-bridge",
     "capture",
     "tc",
+    "snapshot",
+    "fork",
 )
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
