@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from nornir.core.task import Result, Task
@@ -18,18 +19,28 @@ from labrun.tasks.provision.domains import find_domain, require, state_of
 from labrun.tasks.provision.rows import failure_row
 from labrun.tasks.snapshots.keeper import MachineFolder, keeper_for
 
-__all__ = ["put_machine_back", "save_machine", "stage_machine", "still", "unstage_all"]
+__all__ = ["Pause", "put_machine_back", "save_machine", "stage_machine", "still", "unstage_all"]
 
 _FREEZE_SECONDS = 20.0
 
 
+@dataclass(slots=True)
+class Pause:
+    """How long machines stood still, in seconds from the first that paused to the last that went on."""
+
+    seconds: float = 0.0
+
+
 @contextmanager
-def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
+def still(machines: Sequence[MachineFolder]) -> Iterator[Pause]:
     """Pause the running ones among the machines for the time of the block, all before it begins.
 
-    So what they write, and what they send each other, is of one moment. Raises HypervisorError.
+    So what they write, and what they send each other, is of one moment. What it yields knows afterwards how
+    long they stood still. Raises HypervisorError.
     """
     held = []
+    pause = Pause()
+    began = time.monotonic()
     try:
         for machine in machines:
             if machine.state != "running":
@@ -40,7 +51,7 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                 )
                 held.append((machine, domain))
                 _suspend(domain)
-        yield
+        yield pause
     finally:
         failures = []
         for machine, domain in held:
@@ -49,6 +60,7 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                     _resume(domain)
             except LabrunError as error:
                 failures.append(error)
+        pause.seconds = time.monotonic() - began if held else 0.0
         if failures:
             raise failures[0]
 
