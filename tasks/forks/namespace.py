@@ -88,16 +88,17 @@ def start_daemon(fork: Snapshot, uri: str) -> int:
 def end(fork: Snapshot) -> None:
     """End all that runs in the fork: its containers, its libvirtd, its dnsmasq. Raises HypervisorError."""
     deadline = time.monotonic() + _END_SECONDS
-    inits: set[int] = set()
-    while left := [*_pids(fork), *filter(_lives, inits)]:
+    inits: dict[int, str] = {}
+    while left := [*_pids(fork), *(pid for pid, began in inits.items() if _began(pid) == began)]:
         if time.monotonic() > deadline:
             raise HypervisorError(
                 f"these processes of the fork {fork.name} did not end: {' '.join(map(str, left))}",
                 step="fork",
             )
         # A controller that is killed leaves its container running: the container's init goes too.
-        inits.update(filter(None, (container_init(pid) for pid in left if _command(pid) == "libvirt_lxc")))
-        for pid in {*inits, *left}:
+        found = [container_init(pid) for pid in left if _command(pid) == "libvirt_lxc"]
+        inits.update({pid: began for pid in found if pid is not None and (began := _began(pid))})
+        for pid in {*left, *(pid for pid in found if pid is not None)}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(_POLL)
@@ -142,18 +143,23 @@ def _pids(fork: Snapshot) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if (entry / "ns/net").stat().st_ino == inode and _lives(int(entry.name)):
+                if (entry / "ns/net").stat().st_ino == inode and _began(int(entry.name)):
                     found.append(int(entry.name))
     return found
 
 
-def _lives(pid: int) -> bool:
-    """Tell whether a process has not ended; one that nobody has collected yet has."""
+def _began(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks, empty if it has ended.
+
+    One that nobody has collected yet has ended. A number that is used again has another beginning.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    return not text.rpartition(") ")[2].startswith(("Z", "X"))
+        return ""
+    # proc(5): the third field is the state, the twenty-second the time.
+    fields = text.rpartition(") ")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def _machine_groups(pid: int) -> list[str]:
