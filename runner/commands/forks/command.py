@@ -73,7 +73,7 @@ def _fork(session: Session, name: str, *, wait: bool) -> list[Outcome]:
 
 
 def _refuse_vms(session: Session) -> None:
-    vms = [host for host, seen in session.machines().items() if seen.kind != "lxc"]
+    vms = sorted(host for host, seen in session.machines().items() if seen.kind != "lxc")
     if vms:
         raise HypervisorError(
             f"a fork has containers only, and {', '.join(vms)} {'are VMs' if vms[1:] else 'is a VM'}",
