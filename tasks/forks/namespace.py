@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from labrun.containers import container_init
@@ -23,6 +24,7 @@ __all__ = ["daemon_of", "drop", "end", "own_folder", "start_daemon", "state_fold
 _START_SECONDS = 30
 _END_SECONDS = 20.0
 _POLL = 0.02
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 def own_folder(fork: Snapshot) -> Path:
@@ -86,15 +88,17 @@ def start_daemon(fork: Snapshot, uri: str) -> int:
 def end(fork: Snapshot) -> None:
     """End all that runs in the fork: its containers, its libvirtd, its dnsmasq. Raises HypervisorError."""
     deadline = time.monotonic() + _END_SECONDS
-    while pids := _pids(fork):
+    inits: dict[int, str] = {}
+    while left := [*_pids(fork), *(pid for pid, began in inits.items() if _began(pid) == began)]:
         if time.monotonic() > deadline:
             raise HypervisorError(
-                f"these processes of the fork {fork.name} did not end: {' '.join(map(str, pids))}",
+                f"these processes of the fork {fork.name} did not end: {' '.join(map(str, left))}",
                 step="fork",
             )
-        # A controller that is killed leaves its container running: the container's init goes first.
-        inits = [container_init(pid) for pid in pids if _command(pid) == "libvirt_lxc"]
-        for pid in [*filter(None, inits), *pids]:
+        # A controller that is killed leaves its container running: the container's init goes too.
+        found = [container_init(pid) for pid in left if _command(pid) == "libvirt_lxc"]
+        inits.update({pid: began for pid in found if pid is not None and (began := _began(pid))})
+        for pid in {*left, *(pid for pid in found if pid is not None)}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(_POLL)
@@ -105,9 +109,20 @@ def drop(fork: Snapshot, uri: str) -> None:
     groups = {group for pid in _pids(fork) for group in _machine_groups(pid)}
     # With the last process gone, its mounts, bridges and taps are gone too.
     end(fork)
-    remove_groups(uri, [_group(fork), *sorted(groups)])
+    _remove_groups(uri, [_group(fork), *sorted(groups)])
     shutil.rmtree(own_folder(fork), ignore_errors=True)
     remove_snapshot(fork)
+
+
+def _remove_groups(uri: str, names: Sequence[str]) -> None:
+    """Remove control groups. What has just ended may be counted in them a moment longer."""
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        remove_groups(uri, names)
+        mounted = (path for pattern in ("*", "*/*", "*/*/*") for path in _GROUPS.glob(pattern))
+        if not any(path.name in names for path in mounted) or time.monotonic() > deadline:
+            return
+        time.sleep(_POLL)
 
 
 def _group(fork: Snapshot) -> str:
@@ -128,12 +143,23 @@ def _pids(fork: Snapshot) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                is_dead = (
-                    (entry / "stat").read_text(encoding="utf-8").rpartition(") ")[2].startswith(("Z", "X"))
-                )
-                if (entry / "ns/net").stat().st_ino == inode and not is_dead:
+                if (entry / "ns/net").stat().st_ino == inode and _began(int(entry.name)):
                     found.append(int(entry.name))
     return found
+
+
+def _began(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks, empty if it has ended.
+
+    One that nobody has collected yet has ended. A number that is used again has another beginning.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # proc(5): the third field is the state, the twenty-second the time.
+    fields = text.rpartition(") ")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def _machine_groups(pid: int) -> list[str]:

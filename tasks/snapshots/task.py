@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from nornir.core.task import Result, Task
@@ -18,16 +19,28 @@ from labrun.tasks.provision.domains import find_domain, require, state_of
 from labrun.tasks.provision.rows import failure_row
 from labrun.tasks.snapshots.keeper import MachineFolder, keeper_for
 
-__all__ = ["put_machine_back", "save_machine", "stage_machine", "still", "unstage_all"]
+__all__ = ["Pause", "put_machine_back", "save_machine", "stage_machine", "still", "unstage_all"]
+
+_FREEZE_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class Pause:
+    """How long machines stood still, in seconds from the first that paused to the last that went on."""
+
+    seconds: float = 0.0
 
 
 @contextmanager
-def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
+def still(machines: Sequence[MachineFolder]) -> Iterator[Pause]:
     """Pause the running ones among the machines for the time of the block, all before it begins.
 
-    So what they write, and what they send each other, is of one moment. Raises HypervisorError.
+    So what they write, and what they send each other, is of one moment. What it yields knows afterwards how
+    long they stood still. Raises HypervisorError.
     """
     held = []
+    pause = Pause()
+    began = time.monotonic()
     try:
         for machine in machines:
             if machine.state != "running":
@@ -37,8 +50,8 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                     find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain
                 )
                 held.append((machine, domain))
-                domain.suspend()
-        yield
+                _suspend(domain)
+        yield pause
     finally:
         failures = []
         for machine, domain in held:
@@ -47,8 +60,28 @@ def still(machines: Sequence[MachineFolder]) -> Iterator[None]:
                     _resume(domain)
             except LabrunError as error:
                 failures.append(error)
+        pause.seconds = time.monotonic() - began if held else 0.0
         if failures:
             raise failures[0]
+
+
+def _suspend(domain: Any) -> None:
+    """Pause a domain. libvirt gives a container's processes one second to stop: on a busy machine too little.
+
+    Raises libvirtError.
+    """
+    import libvirt
+
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while True:
+        try:
+            domain.suspend()
+        except libvirt.libvirtError:
+            # It lets them go on when it gives up.
+            if time.monotonic() > deadline or state_of(domain) not in ("running", "paused"):
+                raise
+        else:
+            return
 
 
 def _resume(domain: Any) -> None:

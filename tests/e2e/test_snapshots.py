@@ -179,7 +179,7 @@ def test_a_machine_that_was_recreated_since_is_the_former_one_again(lab: Running
         (
             ("restore", "bad"),
             2,
-            'the lab e2e-snap has no snapshot "bad" hint: there are good, again, one-off',
+            'the lab e2e-snap has no snapshot "bad" hint: there are good',
         ),
         (("remove", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),
         (("diff", "bad"), 2, 'the lab e2e-snap has no snapshot "bad"'),

@@ -57,7 +57,7 @@ def _fork(session: Session, name: str, *, wait: bool) -> list[Outcome]:
     from labrun.tasks.forks.namespace import drop, start_daemon
 
     _refuse_vms(session)
-    rows = save_lab(session, name, FORKS)
+    rows = save_lab(session, name, FORKS).rows
     if any(row.exit_code for row in rows):
         return rows
     made = FORKS.find(session.lab.name, name)
@@ -73,7 +73,7 @@ def _fork(session: Session, name: str, *, wait: bool) -> list[Outcome]:
 
 
 def _refuse_vms(session: Session) -> None:
-    vms = [host for host, seen in session.machines().items() if seen.kind != "lxc"]
+    vms = sorted(host for host, seen in session.machines().items() if seen.kind != "lxc")
     if vms:
         raise HypervisorError(
             f"a fork has containers only, and {', '.join(vms)} {'are VMs' if vms[1:] else 'is a VM'}",

@@ -43,8 +43,10 @@ def save(invocation: Invocation, name: str) -> Report:
         raise UsageError("a snapshot is of the whole lab", step="--hosts", hint="`restore` takes --hosts")
     session = _opened(invocation)
     with lab_lock(session.state.lock, "snapshot save"), progress(session.hosts, invocation):
-        rows = save_lab(session, name)
-    return Report(session.lab.name, rows + existing_rows(session.lab, session.hosts))
+        rows, paused = save_lab(session, name)
+    notes = [f"the machines stood still for {paused:.2f} s"] if paused else []
+    rows += existing_rows(session.lab, session.hosts)
+    return Report(session.lab.name, rows, notes=notes, extra={"paused_seconds": round(paused, 3)})
 
 
 @verb("restore", group=command, recorded=True)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
@@ -25,11 +25,18 @@ from labrun.tasks.snapshots.keeper import MachineFolder
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["folder_of", "save_lab", "skipped"]
+__all__ = ["Saved", "folder_of", "save_lab", "skipped"]
 
 
-def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> list[Outcome]:
-    """Save the lab's machines as the copy ``name`` in a store, with the lab's lock held. Return their rows.
+class Saved(NamedTuple):
+    """The rows of what was saved, and how many seconds the machines stood still for it."""
+
+    rows: list[Outcome]
+    paused: float
+
+
+def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
+    """Save the lab's machines as the copy ``name`` in a store, with the lab's lock held.
 
     If one of them fails, there is no such copy.
     """
@@ -56,16 +63,26 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> list[Outc
     }
     data = {host: {"snapshot": folder} for host, folder in folders.items()}
     try:
-        with hypervisor_engine(session.uri, data, until="been saved") as nornir, still([*folders.values()]):
+        with (
+            hypervisor_engine(session.uri, data, until="been saved") as nornir,
+            still([*folders.values()]) as pause,
+        ):
             rows = outcomes_of(nornir.run(save_machine), "snapshot")
-        if not any(row.exit_code for row in rows):
+        if any(row.exit_code for row in rows):
+            rows = [_not_kept(row) if row.status is Status.CHANGED else row for row in rows]
+        else:
             if session.state.fault.exists():
                 shutil.copy2(session.state.fault, part / FAULT)
             finish_snapshot(part, snapshot)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     absent = session.absent(seen)
-    return rows + [skipped(host, absent[host]) for host in wanted if host not in seen]
+    rows += [skipped(host, absent[host]) for host in wanted if host not in seen]
+    return Saved(rows, pause.seconds)
+
+
+def _not_kept(row: Outcome) -> Outcome:
+    return replace(row, status=Status.SKIPPED, actual=None, why="nothing is kept: others could not be saved")
 
 
 def _kept(session: Session, seen: SeenMachine) -> KeptMachine:
