@@ -22,6 +22,7 @@ _MACHINES = (
     "choose",
     "machines_vm",
     "image_check",
+    "vm_changes",
 )
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (
