@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -195,3 +196,27 @@ def test_a_host_that_boots_comes_back_as_configured(lab: RunningLab) -> None:
     assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
     verified = lab.json("verify")
     assert verified.exit_code == 0, verified.bad()
+
+
+@pytest.mark.full
+def test_a_power_cut_before_the_confirmation_ends_in_the_former_files(lab: RunningLab) -> None:
+    # The routes of addresses have their metrics from the boot on.
+    for words in (("configure",), ("restart", "--hosts", "one"), ("up",)):
+        answer = lab.json(*words)
+        assert answer.exit_code == 0, answer.bad()
+    before = state("one")
+    domain = f"{NAME}-one"
+    changing = other(lab, more=", gateway: 10.62.40.250").start(
+        "configure", "--only", "nmcli", "--hosts", "one"
+    )
+    try:
+        wait_until(domain, "[ -e /var/lib/labrun/guard/changed ]")
+        for verb in ("destroy", "start"):
+            subprocess.run(["virsh", "-q", "-c", "lxc:///system", verb, domain], check=True)
+    finally:
+        changing.wait(timeout=300)
+    wait_until(domain, "networkctl list | grep -q ' configured'")
+    wait_until(domain, "[ ! -e /var/lib/labrun/guard ]")
+    assert state("one") == before
+    again = lab.json("configure", "--only", "nmcli", "--hosts", "one")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
