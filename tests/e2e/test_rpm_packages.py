@@ -84,7 +84,7 @@ def fetch(manager: str, folder: Path) -> bytes:
     status = image_paths("debian-12").rootfs / "var/lib/dpkg/status"
     options = (f"Dir::State::status={status}", f"Dir::Cache={folder}", "APT::Sandbox::User=root")
     words = [word for option in options for word in ("-o", option)]
-    command = ["apt-get", "-qq", "install", "--download-only", "--no-install-recommends", *words]
+    command = ["apt-get", "-qq", "install", "--yes", "--download-only", "--no-install-recommends", *words]
     subprocess.run(
         [*command, manager, "rpm", "createrepo-c"],
         check=True, timeout=300, capture_output=True, env={**os.environ, "LC_ALL": "C"},
