@@ -190,7 +190,7 @@ def _of_url(url: str) -> Origin:
 def import_command(invocation: Invocation, file: Path, name: str | None) -> Report:
     """Import a downloaded cloud image (qcow2) for VMs.
 
-    The file is checked and copied; the guest needs cloud-init and NetworkManager.
+    The file is checked and copied; the guest needs cloud-init and a manager of NICs.
     """
     image_name = name or file.name.split(".")[0].lower()
     with progress([HYPERVISOR], invocation):

@@ -188,6 +188,9 @@ def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool
     link = capture.links.get(nic.mac)
     own = [each.network for each in (*link.fleeting, *link.settled)] if link else []
     fleeting = [each.network for each in link.fleeting] if link else []
+    if route.protocol == "dhcp" and route.via is None and route.prefix.num_addresses == 1:
+        # systemd-networkd gives a lease's gateway and servers routes that lead where their subnet's does.
+        return not any(route.prefix.network_address in each for each in own)
     # An address alone on its subnet gets a route to itself.
     alone = route.prefix.num_addresses == 1 and route.prefix in own
     return not (route.protocol == "kernel" and (alone or route.prefix in fleeting))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labrun.tasks.guest.facts.networkd import NetworkdState
+from labrun.tasks.guest.facts.networkd import NetworkdLink, NetworkdState
 from labrun.tasks.guest.keyfile import Intent, Sections, intent
 from labrun.tasks.guest.shell import Facts
 
@@ -46,17 +46,16 @@ class NetplanFiles:
         refuses = six.get("never-default") == "true" or six.get("ignore-auto-routes") == "true"
         return _NO_CHOICE if six.get("method") == "auto" and refuses else None
 
-    def text(self, sections: Sections, mac: str, interface: str, metric: int) -> str:
+    def text(self, sections: Sections, link: NetworkdLink, metric: int) -> str:
         """Return the file with the definition of the NIC."""
         import yaml
 
-        definition: dict[str, Any] = {
-            "renderer": "networkd",
-            "match": {"macaddress": mac},
-            # Udev goes by the first link file for the NIC, and cloud-init's names it.
-            "set-name": interface,
-            **_definition(sections, metric),
-        }
+        # What netplan makes of a MAC asks for the one that the NIC was made with.
+        match = {"macaddress": link.mac} if link.has_own_mac else {"name": link.interface}
+        # Udev goes by the first link file for the NIC, and cloud-init's names it.
+        name = {"set-name": link.interface} if link.has_own_mac else {}
+        definition: dict[str, Any] = {"renderer": "networkd", "match": match, **name}
+        definition |= _definition(sections, metric)
         tree = {"network": {"version": 2, "ethernets": {_name(_nic(sections)): definition}}}
         return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=10_000)
 

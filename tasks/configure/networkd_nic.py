@@ -53,7 +53,7 @@ class NetworkdNic:
         store, sections = self.store, profile.sections
         path, in_force_as = f"{store.prefix}{nic}{store.suffix}", store.in_force(nic)
         kernel = self.state.nics.get(link.interface, Nic(0, frozenset(), frozenset(), {}))
-        text = store.text(sections, link.mac, link.interface, self.metric)
+        text = store.text(sections, link, self.metric)
         stored = store.files(self.facts, self.state).get(path)
         changed = _file_diff(store.lines(text), store.lines(stored or ""))
         added = self._added(path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from labrun.tasks.configure.networkd_file import PREFIX, file_path, file_text
-from labrun.tasks.guest.facts.networkd import FOLDER, NetworkdState
+from labrun.tasks.guest.facts.networkd import FOLDER, NetworkdLink, NetworkdState
 from labrun.tasks.guest.keyfile import Sections
 from labrun.tasks.guest.network_files import listed
 from labrun.tasks.guest.shell import Facts
@@ -37,7 +37,7 @@ class Store(Protocol):
         """Return why these settings cannot be kept in such a file, None if they can."""
         ...
 
-    def text(self, sections: Sections, mac: str, interface: str, metric: int) -> str:
+    def text(self, sections: Sections, link: NetworkdLink, metric: int) -> str:
         """Return the file of a NIC; ``metric`` is that of the routes for which none is given."""
         ...
 
@@ -69,9 +69,9 @@ class NetworkFiles:
         """Return None: a network file can say all that labrun asks of a NIC."""
         return None
 
-    def text(self, sections: Sections, mac: str, interface: str, metric: int) -> str:
+    def text(self, sections: Sections, link: NetworkdLink, metric: int) -> str:
         """Return the network file."""
-        return file_text(sections, mac, metric)
+        return file_text(sections, link.mac, metric)
 
     def lines(self, text: str) -> list[str]:
         """Return its settings with their sections."""

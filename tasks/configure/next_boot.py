@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from labrun.bounded import integer
 from labrun.errors import CommandError
+from labrun.tasks.configure.networkd_boot import network_file_faults
 from labrun.tasks.configure.nm_config import lists, means
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
@@ -77,6 +78,8 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
             yield f"{unit} would not start at the next boot: {result.last_line}"
     yield from _firewall_faults(facts)
     yield from _profile_faults(before.facts, facts, address)
+    if address is not None:
+        yield from network_file_faults(before.facts, facts, address)
 
 
 def _units(facts: Facts, name: str) -> _Units:

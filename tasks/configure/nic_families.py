@@ -9,7 +9,7 @@ from labrun.tasks.configure.nm_family import NetworkManager
 from labrun.tasks.configure.plan import Json
 from labrun.tasks.guest.shell import Facts
 
-__all__ = ["FAMILIES", "family_of"]
+__all__ = ["FAMILIES", "claimed", "family_of"]
 
 FAMILIES: tuple[NicFamily, ...] = (NetworkManager(), Netplan(), Networkd(), Ifupdown())
 """The first one counts where several claim as much; it also takes the guests that no family claims."""
@@ -18,3 +18,8 @@ FAMILIES: tuple[NicFamily, ...] = (NetworkManager(), Netplan(), Networkd(), Ifup
 def family_of(want: Json, facts: Facts) -> NicFamily:
     """Return the family whose manager holds the guest's NICs; failing that, one whose manager runs."""
     return max(FAMILIES, key=lambda family: family.claim(want, facts))
+
+
+def claimed(want: Json, facts: Facts) -> bool:
+    """Tell whether the manager of any family runs on the guest."""
+    return any(family.claim(want, facts) for family in FAMILIES)

@@ -11,16 +11,20 @@ from typing import Any
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.lockout import PROBE as WAY_IN
-from labrun.tasks.configure.nic_families import FAMILIES, family_of
+from labrun.tasks.configure.nic_families import FAMILIES, claimed, family_of
+from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_profiles import DIRECTORY, desired_profiles, secret_properties
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts import links, routes, rules
 from labrun.tasks.guest.facts.nm import RESOLVER
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
+
+_OTHERS = Probe(script=guest_script("nic_managers"))
 
 
 class Nmcli:
@@ -55,10 +59,16 @@ class Nmcli:
             asked.append(rules.PROBE)
         if any(profile["existing"] for profile in want["profiles"]):
             asked.append(Probe(script=WAY_IN))
-        return (*asked, *(probe for family in FAMILIES for probe in family.facts(want)))
+        return (*asked, _OTHERS, *(probe for family in FAMILIES for probe in family.facts(want)))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the NICs whose file, manager or kernel state is not as declared."""
+        other = facts.word("nic-manager")
+        if other is not None and not claimed(want, facts):
+            names = ", ".join(family.name for family in FAMILIES)
+            why = f"{other} sets its NICs, which labrun does not know: give them to one of {names}"
+            profiles = (Profile.plain(raw) for raw in want["profiles"])
+            return SectionPlan(self.section, tuple(each.refused(why, is_there=True) for each in profiles))
         return family_of(want, facts).plan(want, facts)
 
     def explain(self, want: Json) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from labrun.tasks.out_of_band.seen import Seen, as_reasons
 
 __all__ = ["hypervisor_reasons", "nic_reasons", "way_back_reasons"]
 
-_NM = "NetworkManager.service"
+_NM, _NETWORKD = "NetworkManager.service", "systemd-networkd.service"
 _UNAVAILABLE, _DISCONNECTED, _PREPARE, _ACTIVATED = 20, 30, 40, 100
 _TOO_SMALL = 576
 """Below this MTU, in bytes, no host has to take an IPv4 packet whole; an SSH handshake needs more."""
@@ -156,9 +156,14 @@ def _is_waiting(seen: Seen, nic: Interface) -> bool:
 
 
 def _profile_note(seen: Seen, nic: Interface) -> str:
-    """Return what NetworkManager makes of the NIC, in parentheses; empty if it is not known."""
+    """Return what the manager of NICs makes of this one, in parentheses; empty if it is not known."""
     devices = seen.login.devices
-    unit = seen.login.units.get(_NM)
+    unit, other = seen.login.units.get(_NM), seen.login.units.get(_NETWORKD)
+    if other is not None and other.load == "loaded" and not (unit is not None and unit.is_running):
+        if other.is_running:
+            return " (systemd-networkd runs, and has not set it)"
+        if other.is_enabled:
+            return f" (systemd-networkd is not running: {other.active})"
     if unit is not None and unit.load == "masked":
         return " (NetworkManager is masked)"
     if unit is not None and unit.load == "loaded" and not unit.is_running:

@@ -2,9 +2,9 @@
 # /run, files that a login shell reads, filters beside nftables, devices in another namespace, an sshd without resources.
 # Sourced after outside.sh, only if the change is wide.
 
-hidden_folders="/run/systemd/system /run/systemd/system.control /run/NetworkManager/conf.d"
+hidden_folders="/run/systemd/system /run/systemd/system.control /run/NetworkManager/conf.d /run/systemd/network"
 hidden_files=".bashrc .bash_profile .bash_login .profile .zshenv .zprofile .zshrc .kshrc .cshrc .tcshrc .login .pam_environment"
-hidden_units="ssh.service sshd.service NetworkManager.service dbus.service dbus-broker.service systemd-logind.service system.slice user.slice"
+hidden_units="ssh.service sshd.service NetworkManager.service systemd-networkd.service dbus.service dbus-broker.service systemd-logind.service system.slice user.slice"
 
 hook_state() { tc qdisc show 2>/dev/null | grep -E '^qdisc (ingress|clsact) ' || :; }
 xfrm_state() { ip xfrm policy 2>/dev/null || :; }

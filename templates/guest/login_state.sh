@@ -3,7 +3,7 @@
 brief() { timeout 2 "$@"; }
 capture boot brief systemctl is-system-running
 capture jobs brief systemctl --no-legend list-jobs
-capture units brief systemctl show --property=Id,LoadState,UnitFileState,ActiveState,Result -- NetworkManager.service \
+capture units brief systemctl show --property=Id,LoadState,UnitFileState,ActiveState,Result -- NetworkManager.service systemd-networkd.service \
 ssh.service sshd.service ssh.socket sshd.socket
 capture nm brief busctl --json=short call org.freedesktop.NetworkManager /org/freedesktop \
 org.freedesktop.DBus.ObjectManager GetManagedObjects

@@ -17,7 +17,7 @@ capture boot-nft unshare --net sh -c 'for each; do [ "$each" = lo ] || ip link a
 nft -f /etc/nftables.conf && nft -a list ruleset' sh $(ls /sys/class/net);;
 esac
 if ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
-for each in ssh.service sshd.service ssh.socket NetworkManager.service; do
+for each in ssh.service sshd.service ssh.socket NetworkManager.service systemd-networkd.service; do
 case $(systemctl show --property=LoadState,UnitFileState --value "$each" | tr '\n' ' ') in
 loaded\ enabled*)
 capture "boot-unit $each" systemd-analyze verify --man=no "$each"

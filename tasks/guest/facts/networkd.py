@@ -38,6 +38,7 @@ class NetworkdLink:
 
     ``state`` is the administrative one (``configured``, ``unmanaged``), ``file`` the network file that
     it goes by, empty if none is for it, ``searches`` the domains that names are looked up in.
+    ``has_own_mac`` = it was made with a MAC: one end of a veth was not, as those of containers.
     """
 
     interface: str
@@ -46,6 +47,7 @@ class NetworkdLink:
     file: str
     dns: tuple[str, ...] = ()
     searches: tuple[str, ...] | None = ()
+    has_own_mac: bool = True
 
     @property
     def is_up(self) -> bool:
@@ -130,6 +132,7 @@ def _links(facts: Facts, states: Mapping[int, Mapping[str, str]]) -> Iterator[tu
                 # With a port, an interface or the name in its certificate behind the address.
                 tuple(re.split("[%#]", server)[0] for server in state.get("DNS", "").split()),
                 tuple(state.get("DOMAINS", "").split()),
+                has_own_mac=link.kind != "veth",
             ),
         )
 

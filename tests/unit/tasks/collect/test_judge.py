@@ -402,6 +402,25 @@ def test_an_address_from_another_dhcp_server_is_right_whatever_it_is() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("route", "rows"),
+    [
+        (ObservedRoute(ip_network("10.0.1.1/32"), None, "eth0", protocol="dhcp"), 0),
+        (ObservedRoute(ip_network("10.0.9.1/32"), None, "eth0", protocol="dhcp"), 1),
+        (ObservedRoute(ip_network("10.0.1.1/32"), ip_address("10.0.1.7"), "eth0", protocol="dhcp"), 1),
+        (ObservedRoute(ip_network("10.0.1.1/32"), None, "eth0", protocol="static"), 1),
+    ],
+    ids=["own subnet", "another", "by a gateway", "by hand"],
+)
+def test_a_lease_may_bring_a_route_to_an_address_on_the_nics_own_subnet(
+    route: ObservedRoute, rows: int
+) -> None:
+    of = lab([network("n1", "10.0.1.0/24")], [host("a", {"n1": "10.0.1.5/24"})])
+    healthy = one_nic(of, "a")
+    found = rows_of(of, {"a": replace(healthy, routes=(*healthy.routes, route))}, "a", "route")
+    assert len([row for row in found if "absent" in row]) == rows
+
+
 def test_a_check_between_hosts_without_a_common_ip_version_says_so() -> None:
     of = replace(
         lab(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from labrun.tasks.configure.nic_families import family_of
+from labrun.tasks.configure.nic_families import FAMILIES, family_of
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts
@@ -228,6 +229,17 @@ def test_the_family_is_that_of_the_manager_which_holds_the_nic() -> None:
     assert family(facts({}, by="", state="unmanaged")) == "systemd-networkd"
     # Nobody claims the NIC: NetworkManager's family says why it cannot be set.
     assert family(Facts()) == "NetworkManager"
+
+
+def test_a_guest_with_a_manager_of_no_family_is_refused_by_its_name() -> None:
+    other = Facts({}, {"nm": Captured("", 1, "no such name")}, frozenset({"nic-manager wickedd"}))
+    _, item = planned(other)
+    families = ", ".join(family.name for family in FAMILIES)
+    why = f"wickedd sets its NICs, which labrun does not know: give them to one of {families}"
+    assert (item.state, item.why) == ("refused", why)
+    # It may run beside one that labrun knows.
+    beside = facts({OWN: WANTED})
+    assert planned(replace(beside, words=beside.words | other.words))[1].state == "ok"
 
 
 def test_networkmanager_that_holds_the_nic_comes_before_an_idle_systemd_networkd() -> None:

@@ -257,6 +257,20 @@ WHY: list[tuple[str, Change, str]] = [
         both(unaddressed, unit("NetworkManager.service", load="masked")),
         "(NetworkManager is masked)",
     ),
+    (
+        "systemd-networkd stopped",
+        both(unaddressed, unit("NetworkManager.service", load="masked"), unit("systemd-networkd.service")),
+        "(systemd-networkd is not running: inactive)",
+    ),
+    (
+        "systemd-networkd runs",
+        both(
+            unaddressed,
+            unit("NetworkManager.service", load="masked"),
+            unit("systemd-networkd.service", active="active"),
+        ),
+        "(systemd-networkd runs, and has not set it)",
+    ),
     ("other address", holding("172.16.0.99/24"), "eth0 has 172.16.0.99/24, not 172.16.0.11"),
     ("another's", holding("172.16.0.12/24"), "eth0 has 172.16.0.12/24, which is host02's, not 172.16.0.11"),
     (
