@@ -15,7 +15,6 @@ RecipeName = Literal[
     "debian-12:netplan",
     "debian-12:ifupdown",
     "debian-12:openrc",
-    "debian-12:selinux",
     "debian-13",
 ]
 """What a lab file may have built."""
@@ -50,7 +49,6 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             Recipe("debian-12:netplan", "bookworm", (_BASE, "networkd", "netplan")),
             Recipe("debian-12:ifupdown", "bookworm", (_BASE, "ifupdown")),
             Recipe("debian-12:openrc", "bookworm", (_BASE, "ifupdown", "openrc")),
-            Recipe("debian-12:selinux", "bookworm", (_BASE, "selinux")),
             Recipe("debian-13", "trixie", (_BASE, "debian-13")),
         )
     }

@@ -56,7 +56,8 @@ systemctl disable --now ssh"
 createrepo_c --quiet /srv/repo
 """
 CONFIGURED = {
-    "dnf": r"""printf '[own]\nname=own\nbaseurl=file:///srv/repo\ngpgcheck=0\n' >/etc/yum.repos.d/own.repo""",
+    "dnf": r"""mkdir -p /etc/yum.repos.d
+printf '[own]\nname=own\nbaseurl=file:///srv/repo\ngpgcheck=0\n' >/etc/yum.repos.d/own.repo""",
     "zypper": "zypper --non-interactive addrepo --no-gpgcheck file:///srv/repo own",
 }
 HIDDEN = "for tool in dpkg-query apt-get; do mv /usr/bin/$tool /usr/bin/$tool.hidden; done"
@@ -84,7 +85,7 @@ def fetch(manager: str, folder: Path) -> bytes:
     status = image_paths("debian-12").rootfs / "var/lib/dpkg/status"
     options = (f"Dir::State::status={status}", f"Dir::Cache={folder}", "APT::Sandbox::User=root")
     words = [word for option in options for word in ("-o", option)]
-    command = ["apt-get", "-qq", "install", "--download-only", "--no-install-recommends", *words]
+    command = ["apt-get", "-qq", "install", "--yes", "--download-only", "--no-install-recommends", *words]
     subprocess.run(
         [*command, manager, "rpm", "createrepo-c"],
         check=True, timeout=300, capture_output=True, env={**os.environ, "LC_ALL": "C"},
@@ -108,9 +109,9 @@ def guest(
         put = lab.arguments("ssh", "one", "mkdir debs; tar -C debs -x")
         subprocess.run(put, env=lab.environment(), input=archive, check=True, timeout=120)
         lab.guest("one", "dpkg --install /home/lab/debs/*.deb >/root/dpkg.log 2>&1")
-        made = lab.run("ssh", "one", "sudo sh -s", stdin=REPOSITORY)
+        script = f"{REPOSITORY}{CONFIGURED[manager]}\n{HIDDEN}\n"
+        made = lab.run("ssh", "one", "sudo sh -s", stdin=script)
         assert made.exit_code == 0, made.stderr + made.stdout
-        lab.guest("one", f"{CONFIGURED[manager]}; {HIDDEN}")
         yield Guest(lab, manager, third)
 
 
