@@ -130,6 +130,7 @@ def test_the_files_of_a_machine_that_somebody_undefined(
     assert lab.json("up", "--no-wait").exit_code == 0
 
 
+@pytest.mark.full
 def test_rules_and_files_of_a_lab_that_somebody_undefined(
     lab: RunningLab, connection: libvirt.virConnect
 ) -> None:
