@@ -41,7 +41,16 @@ _APART = {
 # Longest first.
 _LONGEST = (
     *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
-    *("explain", "silent_hypervisor", "doctor", "unreachable", "outer segment", "moved", "network_health"),
+    *(
+        "explain",
+        "silent_hypervisor",
+        "doctor",
+        "unreachable",
+        "readiness",
+        "outer segment",
+        "moved",
+        "network_health",
+    ),
     *(
         "w_behind_router",
         "links",
