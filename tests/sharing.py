@@ -43,8 +43,18 @@ _APART = {
 }
 # Longest first.
 _LONGEST = (
-    *("way in, all", "machines", "way_in", "kills", "configure", "drift", "up", "guard_window"),
-    *("explain", "silent_hypervisor", "doctor", "unreachable", "outer segment", "moved", "network_health"),
+    *(
+        "way in, all",
+        "machines",
+        "way_in",
+        "kills",
+        "configure",
+        "drift",
+        "up",
+        "guard_window",
+        "network_health",
+    ),
+    *("explain", "silent_hypervisor", "doctor", "unreachable", "readiness", "outer segment", "moved"),
     *(
         "behind_router",
         "links",
