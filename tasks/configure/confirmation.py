@@ -98,6 +98,10 @@ class Confirmation(Protocol):
         """Return the probes that the decision needs beyond those of the sections."""
         ...
 
+    def lapsed(self, plan: HostPlan, facts: Facts) -> bool:
+        """Tell whether the host rolled back while it was being read, so that this says nothing."""
+        ...
+
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return why the change must not stay, from the host's state before and now; None = it may stay."""
         ...
@@ -156,6 +160,10 @@ class NewLogin:
     def probes(self, plan: HostPlan) -> Sequence[Probe]:
         """Return nothing: the new login is the only condition."""
         return ()
+
+    def lapsed(self, plan: HostPlan, facts: Facts) -> bool:
+        """Return False: the host does nothing by itself."""
+        return False
 
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return None: the new login is the only condition."""

@@ -26,6 +26,7 @@ from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marke
 __all__ = ["HostRun", "converge"]
 
 _GATHER_TIMEOUT = 60.0
+_NOT_SEEN = "no new login saw the change in place"
 # How long a change may take to come into effect (a DHCP lease, sshd's reload).
 _SETTLE = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -153,8 +154,9 @@ def _confirm(
         try:
             fresh = confirmation.enter()
             now = _settled(run, fresh, answer, seen.plan, confirmation)
-            fault = confirmation.demands(seen, now)
-            left = None if goes_back(now.facts, run.run) else now.plan
+            lapsed = confirmation.lapsed(seen.plan, now.facts)
+            fault = _NOT_SEEN if lapsed else confirmation.demands(seen, now)
+            left = None if lapsed or goes_back(now.facts, run.run) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
                     return story.changed(now.plan, answer)

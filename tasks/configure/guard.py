@@ -123,6 +123,10 @@ class Guard:
         also = [answers_probe(gateways)] if gateways else []
         return [*also, next_boot_probe()] if is_wide(plan) else also
 
+    def lapsed(self, plan: HostPlan, facts: Facts) -> bool:
+        """Tell whether the guard, which stands until the confirmation, was gone when a look ended."""
+        return bool(guarded(plan)) and standing(facts) is None and rolled_back(facts, self._token.run) is None
+
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return that the host has rolled back, what is not as declared, or what would block a new login."""
         back = rolled_back(now.facts, self._token.run)
@@ -301,10 +305,7 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
 
 
 def _calm(look: Look, login: Login, plan: HostPlan, seen: Seen) -> Seen:
-    """Return a host's state once it is as in ``plan``, or ``seen`` or a later one if it does not become so.
-
-    The host has compared itself with its record, but daemons may still be at work on what it put back.
-    """
+    """Return a host's state once it is as in ``plan``, or its last one: daemons may still be at work."""
     pace().extend(_CALM + _TELL)
     until = time.monotonic() + _CALM
     never = threading.Event()
