@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,9 @@ def remove_snapshot(snapshot: Snapshot) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         snapshot.folder.rename(gone)
         shutil.rmtree(gone)
+    # The last one takes the lab's folder along.
+    with suppress(OSError):
+        snapshot.folder.parent.rmdir()
 
 
 def _read(lab: str, folder: Path) -> Snapshot | None:

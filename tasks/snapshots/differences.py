@@ -15,7 +15,10 @@ __all__ = ["Change", "Layers", "changes", "is_noise"]
 _OPAQUE = "trusted.overlay.opaque"
 _MOST_TEXT = 64 * 1024
 _MOST_LINES = 40
-_NOISE = ("var/log/", "var/cache/", "var/tmp/", "tmp/", "run/", "var/lib/systemd/", "var/lib/dhcp/")
+_NOISE = (
+    *("var/log/", "var/cache/", "var/tmp/", "tmp/", "run/"),
+    *("var/lib/systemd/", "var/lib/dhcp/", "var/lib/cloud/"),
+)
 """What a running system writes all the time, as relative paths."""
 _NOISY_FILES = ("var/lib/NetworkManager/timestamps", "var/lib/NetworkManager/seen-bssids")
 
