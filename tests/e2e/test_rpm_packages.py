@@ -130,7 +130,7 @@ def test_missing_packages_are_installed_once_and_drift_is_seen(guest: Guest) -> 
     assert rows(lab, "drift")[0] == 0
     guest.lab.guest("one", "rpm --erase tiny")
     code, found = rows(lab, "drift")
-    assert (code, found["tiny"][:2]) == (3, ("drift", "not installed"))
+    assert (code, found["tiny"][:2]) == (3, ("drifted", "not installed"))
     assert rows(lab)[0] == 0
 
 

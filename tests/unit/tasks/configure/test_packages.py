@@ -151,7 +151,7 @@ def test_a_failing_dnf_says_why(tmp_path: Path) -> None:
     says = "echo 'No match for argument: nope'; echo 'Error: Unable to find a match: nope'; exit 1"
     assert run(section, tmp_path, "dnf", says) == (
         1,
-        ["nope: dnf finds no such package", "dnf: No match for argument: nope"],
+        ["nope: dnf finds no such package", "dnf: Unable to find a match: nope"],
     )
 
 
