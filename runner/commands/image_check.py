@@ -18,6 +18,7 @@ from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, open_session
+from labrun.tasks.configure.nic_families import FAMILIES
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
@@ -37,7 +38,6 @@ hosts:
     {{image: {image}, memory: {memory}, disk: {disk}, firmware: {firmware},
       networks: {{check: 198.18.{third}.9}}}}
 """
-_MANAGER = "NetworkManager"
 _LOGIN = re.compile(r"\blogin: *$", re.MULTILINE)
 
 
@@ -194,9 +194,10 @@ def _fact(image: str, what: str, value: str, missing: str) -> Outcome:
 
 def _network_row(image: str, managers: Sequence[str]) -> Outcome:
     actual = ", ".join(managers) or "none that labrun knows"
-    if _MANAGER in managers:
+    known = [family.name for family in FAMILIES]
+    if any(manager in known for manager in managers):
         return _about(image, "network", Status.OK, actual)
-    why = f"`configure` sets networks through {_MANAGER}, which is not running"
+    why = f"`configure` sets NICs through one of {', '.join(known)}, and none of them is there"
     return _about(image, "network", Status.WARNING, actual, why)
 
 

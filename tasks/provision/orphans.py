@@ -22,6 +22,7 @@ from labrun.tasks.provision.filters import own_filters
 from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 from labrun.tasks.provision.overlay import LABS
 from labrun.tasks.provision.qemu_xml import host_of_volume
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS
 from labrun.tasks.provision.volumes import BASE, IMAGE_POOL, LAB_POOLS, find_pool, lab_pool, volume_names
 
 __all__ = ["FileOf", "Orphan", "find_orphans", "why_without_file"]
@@ -51,13 +52,17 @@ class Orphan:
 
 @dataclass(slots=True)
 class _Traces:
-    """What the hypervisors have of one lab; ``files`` are the machines with files, by their driver's URI."""
+    """What the hypervisors have of one lab; ``files`` are the machines with files, by their driver's URI.
+
+    ``copies`` are its snapshots and forks.
+    """
 
     hosts: dict[str, str] = field(default_factory=dict)
     networks: list[str] = field(default_factory=list)
     uris: list[str] = field(default_factory=list)
     files: dict[str, set[str]] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
 
     def found_on(self, uri: str) -> None:
         if uri not in self.uris:
@@ -94,15 +99,19 @@ def why_without_file(lab: str, file: Path | None) -> str:
 def _of_lab(lab: str, traces: _Traces, file_of: FileOf) -> Iterator[Orphan]:
     uri = traces.uris[0]
     storage = [f"files of {host}" for hosts in traces.files.values() for host in sorted(hosts)]
-    if not traces.hosts and not traces.networks:
-        things = tuple(dict.fromkeys([*storage, *traces.others]))
-        yield Orphan(lab, uri, things, "no machine and no network of the lab is there")
-        return
     file = file_of(lab)
-    if why := why_without_file(lab, file):
+    why = why_without_file(lab, file)
+    if not traces.hosts and not traces.networks:
+        # Where the lab has its file, a snapshot brings its machines back.
+        if not traces.copies or why:
+            things = tuple(dict.fromkeys([*storage, *traces.others, *traces.copies]))
+            yield Orphan(lab, uri, things, "no machine and no network of the lab is there")
+        return
+    if why:
         things = (
             *(f"machine {host}" for host in sorted(traces.hosts)),
             *(f"network {name}" for name in sorted(traces.networks)),
+            *traces.copies,
         )
         hint = "" if file is not None else f": `labrun down --name {lab}` removes it"
         yield Orphan(lab, uri, things, why + hint, is_certain=file is not None)
@@ -136,6 +145,10 @@ def _traces() -> dict[str, _Traces]:
                     traces.others.append("storage")
     if len(errors) == len(LOCAL_URIS):
         raise errors[0]
+    for store in (SNAPSHOTS, FORKS):
+        for copy in store.all():
+            uris = [machine.uri for machine in copy.machines.values()]
+            _at(found, copy.lab, next(iter(uris), LOCAL_URIS[0])).copies.append(f"{store.noun} {copy.name}")
     return found
 
 

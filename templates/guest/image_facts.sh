@@ -9,7 +9,6 @@ echo "sshd $(ssh -V 2>&1 | sed 's/[ ,].*//')"
 for each in NetworkManager systemd-networkd; do
     if systemctl -q is-active "$each" 2>/dev/null; then echo "network $each"; fi
 done
-for each in netplan ifup; do
-    if command -v "$each" >/dev/null 2>&1; then echo "network $each"; fi
-done
+if command -v netplan >/dev/null 2>&1; then echo "network netplan"; fi
+if command -v ifup >/dev/null 2>&1; then echo "network ifupdown"; fi
 if command -v sudo >/dev/null 2>&1; then echo "root sudo"; fi

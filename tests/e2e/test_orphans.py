@@ -13,6 +13,7 @@ import pytest
 from labrun.hypervisor import in_daemon_namespace
 from labrun.tasks.provision.orphans import why_without_file
 from labrun.tasks.provision.overlay import LABS
+from labrun.tasks.provision.snapshot_store import SNAPSHOTS
 from labrun.tasks.provision.volumes import create_raw, ensure_pool, find_pool, lab_pool, volume_names
 from tests.e2e.conftest import write_lab
 from tests.labs import RunningLab
@@ -67,12 +68,13 @@ def remove(lab: RunningLab, name: str = NAME) -> set[tuple[str, str]]:
 def test_a_lab_whose_file_is_gone(lab: RunningLab, connection: libvirt.virConnect) -> None:
     assert orphans(lab) == []
     assert remove(lab) == set()
+    assert lab.run("snapshot", "save", "good").exit_code == 0
     lab.path.unlink()
     (found,) = orphans(lab)
     assert found == {
         "lab": NAME,
         "host": None,
-        "things": ["machine one", "machine two", "network n"],
+        "things": ["machine one", "machine two", "network n", "snapshot good"],
         "why": f"its lab file {lab.path.resolve()} is gone",
         "hypervisor": LXC,
         "removable": True,
@@ -89,7 +91,8 @@ def test_a_lab_whose_file_is_gone(lab: RunningLab, connection: libvirt.virConnec
     assert len(orphans(lab)) == 1
 
     names = ("one", "two", "n", "declared addresses")
-    assert remove(lab) == {(f"{NAME}/{name}", "changed") for name in names}
+    assert remove(lab) == {(f"{NAME}/{name}", "changed") for name in (*names, "good")}
+    assert SNAPSHOTS.of(NAME) == ()
     assert [each.name() for each in connection.listAllDomains() if each.name().startswith(NAME)] == []
     assert not (LABS / NAME).exists()
     assert orphans(lab) == []
@@ -135,10 +138,14 @@ def test_rules_and_files_of_a_lab_that_somebody_undefined(
     lab: RunningLab, connection: libvirt.virConnect
 ) -> None:
     everything: list[Any] = [*connection.listAllDomains(), *connection.listAllNetworks()]
+    assert lab.run("snapshot", "save", "good").exit_code == 0
     for each in everything:
         if each.name().startswith(f"{NAME}-"):
             each.destroy()
             each.undefine()
+    # With its file and a snapshot, the lab can be as it was.
+    assert orphans(lab) == []
+    assert lab.run("-y", "snapshot", "remove", "good").exit_code == 0
     (orphan,) = orphans(lab)
     assert orphan["things"] == ["files of one", "files of two", f"nftables labrun/{NAME}/spoofing"]
     assert remove(lab) == {(f"{NAME}/declared addresses", "changed")}

@@ -104,14 +104,16 @@ def test_what_the_console_tells_of_an_image_that_nobody_logs_in_to(console: str,
         (("root",), (), {"i: root": (Status.FAILED, "sudo is not there, by which labrun becomes root")}),
         (
             ("network",),
-            (("network", "systemd-networkd"), ("network", "netplan")),
+            (),
             {
                 "i: network": (
                     Status.WARNING,
-                    "`configure` sets networks through NetworkManager, which is not running",
+                    "`configure` sets NICs through one of NetworkManager, netplan, systemd-networkd, ifupdown,"
+                    " and none of them is there",
                 )
             },
         ),
+        (("network",), (("network", "systemd-networkd"), ("network", "netplan")), {}),
     ],
 )
 def test_what_a_guest_tells_of_itself(
