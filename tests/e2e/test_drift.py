@@ -246,7 +246,7 @@ LIBVIRT = [
     ),
     Fault(
         "a machine's autostart on",
-        {("two", "machine", "two"): "autostart yes"},
+        {("two", "machine", "two"): "autostart only in libvirt"},
         act=("autostart", "dft-e2e-two"),
     ),
     Fault(
