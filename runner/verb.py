@@ -33,6 +33,9 @@ _ASIDE = ("explain", "offline", "hint", "pair")
 """Options with which a command only explains something, so that the run is not recorded."""
 
 
+_WHOLE = 1000  # characters of a description: all
+
+
 class Terminated(KeyboardInterrupt):
     """Report SIGTERM; it ends the command like Ctrl-C, with another exit code."""
 
@@ -63,6 +66,12 @@ class VerbGroup(click.Group):
         """Write options in two sections, then the subcommands."""
         format_option_sections(self, ctx, formatter)
         self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of subcommands; click would cut their descriptions off to fit one line."""
+        with formatter.section("Commands"):
+            commands = sorted(self.commands.items())
+            formatter.write_dl([(name, command.get_short_help_str(_WHOLE)) for name, command in commands])
 
 
 def verb(

@@ -34,9 +34,10 @@ command = VerbGroup("snapshot", "Save, restore and compare the state of all mach
 @verb("save", group=command, recorded=True)
 @click.argument("name")
 def save(invocation: Invocation, name: str) -> Report:
-    """Save the disks of all machines, and the memory of VMs that run, as of one moment.
+    """Save the disks of all machines, as of one moment.
 
-    All machines pause meanwhile. Those that are off are saved as off.
+    Of VMs that run, their memory too. All machines pause meanwhile. Those that are off are saved as
+    off.
     """
     SNAPSHOTS.check_name(name)
     if invocation.hosts is not None:
@@ -53,7 +54,7 @@ def save(invocation: Invocation, name: str) -> Report:
 @click.argument("name")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
-    """Give all machines, or those of --hosts, the state of a snapshot.
+    """Give the machines back the state of a snapshot.
 
     VMs that were running go on where they were; containers boot. What the machines have now is
     lost. Asks first, unless -y is given.

@@ -167,6 +167,13 @@ def test_help_lists_options_and_not_the_arguments_among_them(tmp_path: Path) -> 
     assert [line.split()[0] for line in own.splitlines()] == ["--name", "-h,"]
 
 
+@pytest.mark.parametrize("words", [(), ("snapshot",), ("image",), ("host-bridge",), ("schedule",)], ids=str)
+def test_no_description_of_a_command_is_cut_off(words: tuple[str, ...], tmp_path: Path) -> None:
+    text = run_labrun(*words, "--help", cwd=tmp_path).stdout.split("\nCommands:\n")[1]
+    assert "..." not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_validate_warns_of_patterns_that_may_take_exponential_time(lab: Path) -> None:
     checks = r"""checks:
   - {name: plain, from: web, exec: id, stdout: {regex: "^(a+)+$"}}
