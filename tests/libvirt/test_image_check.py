@@ -10,6 +10,7 @@ import pytest
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.commands.image_check import judged
+from labrun.tasks.configure.nic_families import FAMILIES
 from labrun.tasks.provision.image_import import import_image
 from tests.labs import Answer, RunningLab
 from tests.tiny_guest import GREETING, tiny_disk
@@ -108,8 +109,9 @@ def test_what_the_console_tells_of_an_image_that_nobody_logs_in_to(console: str,
             {
                 "i: network": (
                     Status.WARNING,
-                    "`configure` sets NICs through one of NetworkManager, netplan, systemd-networkd, ifupdown,"
-                    " and none of them is there",
+                    "`configure` sets NICs through one of "
+                    + ", ".join(family.name for family in FAMILIES)
+                    + ", and none of them is there",
                 )
             },
         ),
