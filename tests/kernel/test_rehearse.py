@@ -13,6 +13,8 @@ trap 'rm -f /run/sshd.pid; sleep 1; echo yes >"$seen"; echo $$ >/run/sshd.pid' H
 echo $$ >/run/sshd.pid
 while :; do sleep 0.1; done
 """
+# Under nohup SIGHUP is ignored, and a shell cannot trap what was ignored when it began.
+_ALONE = ("unshare", "--mount", "env", "--default-signal=HUP")
 _SCRIPT = """\
 mount --bind "$etc" /etc && mount -t tmpfs none /run || exit 1
 export seen="$1/seen" guard="$1/guard" PATH="$1/bin:$PATH"
@@ -44,7 +46,7 @@ def _run(tmp_path: Path, words: str) -> None:
     accepts.chmod(0o755)
     (tmp_path / "listener").write_text(_LISTENER, encoding="utf-8")
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", _SCRIPT.replace("ACT", words), "sh", str(tmp_path)],
+        [*_ALONE, "sh", "-c", _SCRIPT.replace("ACT", words), "sh", str(tmp_path)],
         env={"etc": str(tmp_path / "etc"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         capture_output=True,
         text=True,
