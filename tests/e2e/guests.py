@@ -30,7 +30,7 @@ def inside(domain: str, script: str) -> str:
     Fails with virsh's own words when there is no way into the container.
     """
     output, error = _entered(domain, script)
-    assert error == ""
+    assert error == "", error
     return output
 
 
