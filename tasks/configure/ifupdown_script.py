@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.guest.scripts import guest_script, words
-from labrun.tasks.guest.shell import install, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["IfupdownWork", "PreviousStanza", "apply_ifupdown", "undo_ifupdown"]
 
 _BRING = guest_script("ifupdown_bring").rstrip()
-_SETTLE = guest_script("settle_global_ipv6").rstrip()
-_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +25,27 @@ class PreviousStanza:
 
 
 @dataclass(slots=True)
-class IfupdownWork:
-    """What the plan collects for the script: files, removals, and NICs to set.
+class IfupdownWork(NicWork):
+    """What the plan collects for the script, with the NICs to set.
 
     ``bring`` has interface, the NIC's name in the lab, and whether it goes by routers' advertisements.
-    ``reset_mtu`` are NICs whose stanza has named an
-    MTU and no longer does.
     """
 
-    items: list[Item] = field(default_factory=list)
-    write: dict[str, str] = field(default_factory=dict)
-    remove: list[str] = field(default_factory=list)
     bring: list[tuple[str, str, bool]] = field(default_factory=list)
-    await_ipv6: bool = False
-    enable_ipv6: list[str] = field(default_factory=list)
-    reset_mtu: list[str] = field(default_factory=list)
     was: list[PreviousStanza] = field(default_factory=list)
-    gateways: list[str] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
 
 
 def apply_ifupdown(work: IfupdownWork) -> str:
     """Return what writes and removes files and sets NICs; empty if there is nothing to do."""
     if not (work.write or work.remove or work.bring):
         return ""
-    lines = [install(path, text, "0644") for path, text in work.write.items()]
-    if work.remove:
-        lines.append("rm -f " + words(dict.fromkeys(work.remove)))
-    lines.append(_BRING)
+    lines = [*work.file_lines(), _BRING]
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     for interface, nic, announced in work.bring:
-        mtu = str(_MTU) if interface in work.reset_mtu else ""
+        mtu = str(USUAL_MTU) if interface in work.reset_mtu else ""
         lines.append(f"bring {words((interface, nic, mtu, 'announced' if announced else ''))} || bad=1")
     if work.await_ipv6:
-        lines.append(_SETTLE)
+        lines.append(SETTLE)
     return "\n".join([*lines, "exit $bad"])
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.guest.scripts import guest_script, words
-from labrun.tasks.guest.shell import install, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["NetworkdWork", "PreviousFile", "apply_networkd", "undo_networkd"]
 
 _BRING = guest_script("networkd_bring").rstrip()
 _BACK = guest_script("networkd_back").rstrip()
-_SETTLE = guest_script("settle_global_ipv6").rstrip()
-_MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +26,15 @@ class PreviousFile:
 
 
 @dataclass(slots=True)
-class NetworkdWork:
-    """What the plan collects for the script: files, removals, and NICs to set.
+class NetworkdWork(NicWork):
+    """What the plan collects for the script, with the NICs to set.
 
     ``bring`` has interface, file, the NIC's name in the lab, and whether only the kernel's state is off: then
     the files have not changed, and it has to be set again.
     """
 
-    items: list[Item] = field(default_factory=list)
-    write: dict[str, str] = field(default_factory=dict)
-    remove: list[str] = field(default_factory=list)
     bring: list[tuple[str, str, str, bool]] = field(default_factory=list)
-    await_ipv6: bool = False
-    enable_ipv6: list[str] = field(default_factory=list)
-    reset_mtu: list[str] = field(default_factory=list)
     was: list[PreviousFile] = field(default_factory=list)
-    gateways: list[str] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
 
 
 def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
@@ -54,18 +44,15 @@ def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
     """
     if not (work.write or work.remove or work.bring):
         return ""
-    lines = [install(path, text, "0644") for path, text in work.write.items()]
-    if work.remove:
-        lines.append("rm -f " + words(dict.fromkeys(work.remove)))
-    lines.append(_BRING)
+    lines = [*work.file_lines(), _BRING]
     # An MTU that no file names any more stays.
-    lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
+    lines.extend(f"ip link set dev {quote(interface)} mtu {USUAL_MTU}" for interface in work.reset_mtu)
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     lines += [*([rebuild] if rebuild else []), "networkctl reload"]
     for interface, path, nic, again in work.bring:
         lines.append(f"bring {words((interface, path, 'again' if again else '', nic))} || bad=1")
     if work.await_ipv6:
-        lines.append(_SETTLE)
+        lines.append(SETTLE)
     return "\n".join([*lines, "exit $bad"])
 
 

@@ -64,7 +64,7 @@ def _read(path: Path) -> str:
 
 
 def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) -> None:
-    lab.guest("one", "echo before >/root/note")
+    lab.guest("one", "umask 077; echo before >/var/lib/note")
     made = lab.json("fork", "trial")
     assert made.exit_code == 0, made.bad() or made.stderr
     assert names(made, "ready") == {(host, "ok") for host in HOSTS}
@@ -72,7 +72,7 @@ def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) ->
     assert inside.exit_code == 0, inside.bad()
     assert lab.json("-f", "trial", "drift").exit_code == 0
     assert lab.json("-f", "trial", "plan").exit_code == 0
-    asked = lab.run("-f", "trial", "ssh", "one", "cat /root/note; sudo sh -c 'cat /root/note'")
+    asked = lab.run("-f", "trial", "ssh", "one", "cat /var/lib/note; sudo sh -c 'cat /var/lib/note'")
     assert asked.stdout == "before\n"
     broken = lab.json(
         "-f",
@@ -84,7 +84,7 @@ def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) ->
     assert lab.json("-f", "trial", "verify").exit_code in (1, 4)
     outside = lab.json("verify")
     assert outside.exit_code == 0, outside.bad()
-    assert lab.guest("one", "cat /root/note") == "before\n"
+    assert lab.guest("one", "cat /var/lib/note") == "before\n"
 
 
 @pytest.mark.full
@@ -131,7 +131,7 @@ def test_bad_input(lab: RunningLab, words: tuple[str, ...], code: int, message: 
 
 @pytest.mark.full
 def test_ten_forks_at_once_take_the_space_of_what_they_write(lab: RunningLab) -> None:
-    lab.guest("one", "dd if=/dev/urandom of=/root/big bs=1M count=20 2>&1; sync")
+    lab.guest("one", "dd if=/dev/urandom of=/var/lib/big bs=1M count=20 2>&1; sync")
     forks = [f"f{number}" for number in range(10)]
     for name in forks:
         made = lab.json("fork", name, "--no-wait")

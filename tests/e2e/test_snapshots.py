@@ -47,12 +47,12 @@ def broken(lab: RunningLab) -> None:
     lab.guest(
         "gate", "echo net.ipv4.ip_forward=0 >/etc/sysctl.d/99-off.conf; sysctl -q net.ipv4.ip_forward=0"
     )
-    lab.guest("one", "rm /etc/NetworkManager/system-connections/*; echo lost >/root/note; sync")
+    lab.guest("one", "rm /etc/NetworkManager/system-connections/*; echo lost >/var/lib/note; sync")
 
 
 def test_a_lab_that_was_broken_for_good_verifies_again_after_a_restore(lab: RunningLab) -> None:
     assert lab.json("verify").exit_code == 0
-    lab.guest("two", "echo kept >/root/note")
+    lab.guest("two", "echo kept >/var/lib/note")
     began = time.monotonic()
     saved = lab.json("snapshot", "save", "good")
     seconds = time.monotonic() - began
@@ -71,7 +71,7 @@ def test_a_lab_that_was_broken_for_good_verifies_again_after_a_restore(lab: Runn
     verified = lab.json("verify")
     assert verified.exit_code == 0, verified.bad()
     assert lab.json("drift").exit_code == 0
-    assert lab.guest("two", "cat /root/note") == "kept\n"
+    assert lab.guest("two", "cat /var/lib/note") == "kept\n"
     assert lab.guest("one", "ls /root") == ""
 
 
@@ -101,10 +101,10 @@ def test_diff_names_files_and_settings_and_shows_no_secret(lab: RunningLab) -> N
 
 @pytest.mark.full
 def test_a_second_snapshot_takes_only_what_has_changed(lab: RunningLab) -> None:
-    lab.guest("one", "dd if=/dev/urandom of=/root/big bs=1M count=20 2>&1; sync")
+    lab.guest("one", "dd if=/dev/urandom of=/var/lib/big bs=1M count=20 2>&1; sync")
     assert lab.json("snapshot", "save", "bigger").exit_code == 0
     assert lab.json("snapshot", "save", "again").exit_code == 0
-    first, second = KEPT / "bigger/one/upper/root/big", KEPT / "again/one/upper/root/big"
+    first, second = KEPT / "bigger/one/upper/var/lib/big", KEPT / "again/one/upper/var/lib/big"
     assert first.stat().st_ino == second.stat().st_ino
     assert snapshots(lab) == ["good", "bigger", "again"]
     removed = lab.json("-y", "snapshot", "remove", "bigger")
@@ -115,7 +115,7 @@ def test_a_second_snapshot_takes_only_what_has_changed(lab: RunningLab) -> None:
 
 @pytest.mark.full
 def test_a_save_that_is_interrupted_leaves_no_machine_paused_and_no_snapshot(lab: RunningLab) -> None:
-    lab.guest("one", "dd if=/dev/urandom of=/root/more bs=1M count=300 2>&1; sync")
+    lab.guest("one", "dd if=/dev/urandom of=/var/lib/more bs=1M count=300 2>&1; sync")
     before = snapshots(lab)
     process = lab.start("snapshot", "save", "never")
     deadline = time.monotonic() + 60
@@ -129,7 +129,7 @@ def test_a_save_that_is_interrupted_leaves_no_machine_paused_and_no_snapshot(lab
         assert not list(KEPT.glob(".*"))
     else:
         assert lab.json("-y", "snapshot", "remove", "never").exit_code == 0
-    lab.guest("one", "rm /root/more")
+    lab.guest("one", "rm /var/lib/more")
 
 
 @pytest.mark.full
@@ -162,7 +162,7 @@ def test_a_machine_that_was_recreated_since_is_the_former_one_again(lab: Running
     restored = lab.json("-y", "snapshot", "restore", "good", "--hosts", "two")
     assert restored.exit_code == 0, restored.bad()
     # Its host key is that of the snapshot.
-    assert lab.guest("two", "cat /root/note") == "kept\n"
+    assert lab.guest("two", "cat /var/lib/note") == "kept\n"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.keyfile import Sections
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.item import Item
+from tests.unit.nic_wants import MAC, want
 
-MAC = "02:00:00:00:00:01"
 MAIN = "/etc/network/interfaces"
 OWN = f"{MAIN}.d/labrun-left"
 CLOUD = f"{MAIN}.d/50-cloud-init"
@@ -101,25 +101,6 @@ def test_a_second_nic_of_a_network_steps_back_and_a_nic_may_have_ipv6_alone() ->
     )
     assert six.startswith(f"auto eth0\niface eth0 inet manual\n    pre-up echo 0 {RA}\n    up ip link set")
     assert "iface eth0 inet6 static\n    address fd00::1/64\n" in six
-
-
-def want(**more: Any) -> dict[str, Any]:
-    settings = {
-        "connection": {"id": "labrun-left", "uuid": "u", "type": "ethernet"},
-        "ethernet": {"mac-address": MAC},
-        "ipv4": {"method": "manual", "address1": "10.0.0.11/24", "gateway": "10.0.0.1"},
-        "ipv6": {"method": "link-local"},
-    }
-    profile = {
-        "network": "left",
-        "mac": MAC,
-        "existing": False,
-        "marks": [],
-        "reached_at": None,
-        "settings": settings,
-        "properties": {},
-    }
-    return {"profiles": [{**profile, **more}], "exclusive": False, "secrets": []}
 
 
 def facts(

@@ -14,8 +14,8 @@ from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.item import Item
+from tests.unit.nic_wants import MAC, want
 
-MAC = "02:00:00:00:00:01"
 OWN = "/etc/systemd/network/05-labrun-left.network"
 CLOUD = "/etc/systemd/network/10-cloud-init-eth0.network"
 NETPLAN = "/run/systemd/network/10-netplan-eth0.network"
@@ -38,25 +38,6 @@ Gateway=10.0.0.1
 Metric=100
 """
 DEFAULT = {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "static", "metric": 100}
-
-
-def want(**more: Any) -> dict[str, Any]:
-    settings = {
-        "connection": {"id": "labrun-left", "uuid": "u", "type": "ethernet"},
-        "ethernet": {"mac-address": MAC},
-        "ipv4": {"method": "manual", "address1": "10.0.0.11/24", "gateway": "10.0.0.1"},
-        "ipv6": {"method": "link-local"},
-    }
-    profile = {
-        "network": "left",
-        "mac": MAC,
-        "existing": False,
-        "marks": [],
-        "reached_at": None,
-        "settings": settings,
-        "properties": {},
-    }
-    return {"profiles": [{**profile, **more}], "exclusive": False, "secrets": []}
 
 
 def facts(
