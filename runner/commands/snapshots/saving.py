@@ -122,4 +122,4 @@ def skipped(host: str, why: str) -> Outcome:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
