@@ -89,6 +89,11 @@ test-unit: JOBS = 6
 test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
 	@$(PYTEST) tests/unit -m "not full" $(PYTEST_ARGS)
 
+.PHONY: docs
+docs: $(VENV)/dev.stamp ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	echo "site/index.html"
+
 .PHONY: check
 check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 	@$(VENV)/bin/ruff check .
