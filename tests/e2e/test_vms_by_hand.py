@@ -324,6 +324,8 @@ def test_another_model_of_a_nic_comes_with_the_next_start(
     text = TEXT.replace("{n: 10.174.1.10}", "{n: {ipv4: 10.174.1.10, model: e1000e}}")
     lab.path.write_text(text, encoding="utf-8")
     try:
+        (row,) = lab.json("plan").of("machine", "v")
+        assert (row["status"], row["why"]) == ("would-change", "from its next start on: nics")
         up = lab.json(*UP)
         (row,) = up.of("machine", "v")
         assert (up.exit_code, row["status"], row["why"]) == (0, "changed", "from its next start on: nics")
