@@ -325,6 +325,16 @@ WHY: list[tuple[str, Change, str]] = [
     ),
     ("arp", ruled(chain("arp", "input", "drop")), "nftables drops ARP: arp shut, chain all: drop"),
     (
+        "connection table",
+        evident(
+            settings={
+                "/proc/sys/net/netfilter/nf_conntrack_count": "40\n",
+                "/proc/sys/net/netfilter/nf_conntrack_max": "20\n",
+            }
+        ),
+        "the table of connections is full: 40 of 20 (net.netfilter.nf_conntrack_max)",
+    ),
+    (
         "iptables",
         logged(iptables={4: ":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n", 6: ""}),
         "iptables drops port 22: -A INPUT -p tcp -m tcp --dport 22 -j DROP",
