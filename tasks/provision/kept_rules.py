@@ -16,10 +16,11 @@ from labrun.tasks.provision import nft
 from labrun.tasks.provision.libvirt_hooks import Hook, alone
 from labrun.tasks.provision.overlay import LABS
 
-__all__ = ["forget_rules", "keep_rules"]
+__all__ = ["RULES", "forget_rules", "keep_rules"]
 
 _HOOK = Hook("network", "load_rules")
-_FOLDER = ".rules"  # no host has such a name, and its files are beside it
+RULES = ".rules"
+"""The folder of a lab's rules: no host has such a name, whose files are beside it."""
 _END = "END_OF_RULES"
 
 
@@ -53,13 +54,13 @@ def forget_rules(table: str) -> None:
             # Those that are not empty stay.
             path.parent.rmdir()
             path.parent.parent.rmdir()
-        if not any(LABS.glob(f"*/{_FOLDER}")):
+        if not any(LABS.glob(f"*/{RULES}")):
             _HOOK.remove()
 
 
 def _path(table: str) -> Path:
     _, lab, *rest = table.split("/")
-    return LABS / lab / _FOLDER / "-".join(rest)
+    return LABS / lab / RULES / "-".join(rest)
 
 
 def _script(table: str, text: str, commands: Iterable[Sequence[str]], last: str) -> str:
