@@ -64,6 +64,7 @@ class Image:
 
 IMAGES = (
     Image("debian-12:networkd", 151, "/etc/systemd/network/05-labrun-left.network"),
+    Image("debian-12:netplan", 155, "/etc/netplan/90-labrun-left.yaml"),
     Image("debian-12:ifupdown", 152, "/etc/network/interfaces.d/labrun-left"),
     Image("debian-12:openrc", 153, "/etc/network/interfaces.d/labrun-left"),
     Image("debian-13", 154, "/etc/NetworkManager/system-connections/labrun-left.nmconnection"),

@@ -419,6 +419,11 @@ WHY: list[tuple[str, Change, str]] = [
         logged(boot="starting", jobs=("a.service",)),
         "it is still booting (systemd: starting, waiting for a",
     ),
+    (
+        "booting by OpenRC",
+        logged(boot="starting", init="OpenRC"),
+        "it is still booting (OpenRC: starting)",
+    ),
     ("rescue", logged(boot="maintenance"), "it is in rescue mode (systemd: maintenance)"),
     ("PID 1", logged(boot=""), "its systemd (PID 1) does not answer"),
     ("full", logged(full=("/",)), "no space is left on /"),
@@ -589,8 +594,9 @@ def test_what_nobody_could_look_at_is_not_sure() -> None:
 
 def test_what_may_come_yet_is_not_sure() -> None:
     booting = both(logged(boot="starting"), NO_SSHD)(healthy())
+    early = both(logged(boot="initializing", init="OpenRC"), NO_SSHD)(healthy())
     waiting = both(holding(), devices(70))(healthy())
-    for seen in (booting, waiting):
+    for seen in (booting, early, waiting):
         found = why_unreachable(seen)
         assert found is not None
         assert not found.is_sure
