@@ -51,7 +51,7 @@ def test_the_wheel_holds_one_package_and_every_file_of_it(built: Built) -> None:
 def test_the_source_package_holds_the_same_and_the_pages_and_examples(built: Built) -> None:
     with tarfile.open(built.sdist) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
-    pages = {str(path) for path in tracked("docs", "examples", "packaging")}
+    pages = {str(path) for path in tracked("docs", "examples")}
     beside = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", ".gitignore", "PKG-INFO"}
     assert names == modules_and_data() | pages | beside
 
