@@ -35,7 +35,7 @@ install: ## install the system packages that are missing (says which; needs root
 $(VENV)/labrun.stamp: pyproject.toml | install
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer" >&2; exit 1; }
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[libvirt]'
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/labrun.stamp

@@ -92,7 +92,7 @@ class LazyGroup(click.Group):
     epilog="Options of every command can be given before or after its name; the last one wins. Environment "
     "variables set them too: LABRUN_LAB, LABRUN_FORMAT and so on, LABRUN_COMMAND_OPTION for a command's own.",
 )
-@click.version_option(__version__, "--version", prog_name="labrun", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="labrun", message="%(prog)s %(version)s")
 def cli(**_params: Any) -> None:
     """One lab.yaml in, a real network lab out: provisioned, configured, verified."""
 
