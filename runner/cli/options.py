@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from labrun.runner.cli.invocation import DEFAULT_WORKERS, Invocation
 
@@ -96,7 +97,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             ["--lab"],
             metavar="FILE",
             shell_complete=_complete_lab,
-            help="Lab file, - for stdin; by default lab.yaml in this folder or one above it.",
+            help="Lab file or its folder, - for stdin; by default lab.yaml here or in a folder above.",
         ),
         option(
             ["--allow-outside"], is_flag=True, help="Allow the lab file to read files outside its folder."
@@ -149,6 +150,8 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
     return Invocation(
         command=" ".join(str(level.info_name) for level in levels[1:]),
         lab=given("lab"),
+        lab_variable=all(level.params.get("lab") is None for level in levels[1:])
+        and levels[0].get_parameter_source("lab") is ParameterSource.ENVIRONMENT,
         allow_outside=bool(given("allow_outside")),
         hosts=given("hosts"),
         format="table" if own_format else given("format") or "table",

@@ -49,9 +49,9 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
         if _LAB_NAME.fullmatch(given) is None:
             raise UsageError(f'"{given}" is not a lab name', step="--name")
         return given
-    from labrun.runner.cli.lab_file import lab_path
+    from labrun.runner.cli.lab_file import path_of
 
-    path = lab_path(invocation.lab)
+    path = path_of(invocation)
     text = sys.stdin.read(LARGEST) if path == "-" else _read(path)
     name = _name_in(text)
     if name is None:

@@ -160,6 +160,7 @@ def gather_captures(
     the output is kept with the run.
     """
     from labrun.inventory.hosts.locate import no_logins
+    from labrun.runner.engine.absence import off
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
@@ -168,12 +169,12 @@ def gather_captures(
     from labrun.tasks.judging import judging_time
     from labrun.tasks.out_of_band.captures import captures_from_inside
 
-    off = _off(session)
-    specs = _specs(session, off, full=full)
+    reasons = off(session)
+    specs = _specs(session, reasons, full=full)
     if pair is not None:
         specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
-    off = {host: why for host, why in off.items() if only is None or host in only}
-    running = [host for host in specs if host not in off and (only is None or host in only)]
+    reasons = {host: why for host, why in reasons.items() if only is None or host in only}
+    running = [host for host in specs if host not in reasons and (only is None or host in only)]
     budget = session.budget(_longest(specs.values()) + _MARGIN, reads=True)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     located = session.locate()
@@ -189,7 +190,7 @@ def gather_captures(
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
-            **{host: Unreachable(why) for host, why in off.items()},
+            **{host: Unreachable(why) for host, why in reasons.items()},
         }
 
 
@@ -199,16 +200,6 @@ def _expected_of(spec: CollectSpec) -> Rows:
     from labrun.tasks.collect.script import collect_probes
 
     return Rows(collect_probes(CollectSpec(settings=spec.settings)), spec)
-
-
-def _off(session: Session) -> dict[str, str]:
-    """Return, by host, why a machine cannot answer according to libvirt."""
-    machines = session.machines()
-    reasons = session.absent(machines)
-    for name, host in session.lab.hosts.items():
-        if host.machine is not None and name in machines and machines[name].machine.state != "running":
-            reasons[name] = f"the machine is {machines[name].machine.standing}: `labrun up` starts it"
-    return reasons
 
 
 def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpec:
