@@ -138,7 +138,11 @@ def cli(**_params: Any) -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
-    if not args and "_LABRUN_COMPLETE" not in os.environ:
+    if "_LABRUN_COMPLETE" in os.environ:
+        from labrun.runner.cli.shells import use_own_shells
+
+        use_own_shells()
+    elif not args:
         with cli.make_context("labrun", [], resilient_parsing=True) as ctx:
             say(cli.get_help(ctx))
         return 2

@@ -15,6 +15,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_sections
 from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
@@ -36,7 +37,12 @@ _WOULD_CHANGE = 3
 
 
 @verb("configure", recorded=True)
-@click.option("--only", metavar="A,B", help="Only these sections, such as nmcli or sysctl,sshd.")
+@click.option(
+    "--only",
+    metavar="A,B",
+    shell_complete=complete_sections,
+    help="Only these sections, such as nmcli or sysctl,sshd.",
+)
 @click.option(
     "--canary",
     type=click.IntRange(min=1),

@@ -12,6 +12,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_pair
 from labrun.runner.commands.faults.fault_state import require_planted, with_hint
 from labrun.runner.commands.verify.outputs import output_options, with_outputs
 from labrun.runner.engine.session import Session, open_session
@@ -39,7 +40,12 @@ _MARGIN = 60.0
 @verb("verify", recorded=True)
 @click.option("--explain", is_flag=True, help="Print the commands to check the same by hand, and do nothing.")
 @click.option("--offline", is_flag=True, help="Print what is expected, without asking any host.")
-@click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
+@click.option(
+    "--pair",
+    metavar="A:B",
+    shell_complete=complete_pair,
+    help="Explain the path between two hosts step by step.",
+)
 @click.option("--full", is_flag=True, help="Trace every pair, however large the lab is.")
 @click.option(
     "--hint", is_flag=True, help="After `labrun break`: show what fails but not why, and give one more hint."
