@@ -105,7 +105,7 @@ check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 
 .PHONY: shell
 shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE chooses another)
-	@export LABRUN_LAB="$$(realpath "$(LAB)")" PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+	@export SHELL_LAB="$$(realpath "$(LAB)")" PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 	exec scripts/hypervisor enter bash --rcfile "$(CURDIR)/scripts/shellrc" -i
 
 .PHONY: bench

@@ -80,8 +80,8 @@ class UsageError(LabrunError):
 class Problem:
     """One mistake in a lab file.
 
-    ``line`` counts from 1; ``path`` is dotted (``hosts.host01.networks.network1``), empty for the
-    whole file.
+    ``line`` counts from 1, 0 = the file itself, which is not there or is no text; ``path`` is dotted
+    (``hosts.host01.networks.network1``), empty for the whole file.
     """
 
     line: int
@@ -93,7 +93,8 @@ class Problem:
         """Return ``lab.yaml:LINE: PATH: problem (hint)``."""
         path = f" {self.path}:" if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{source}:{self.line}:{path} {self.what}{hint}"
+        line = f":{self.line}" if self.line else ""
+        return f"{source}{line}:{path} {self.what}{hint}"
 
 
 class LabFileError(LabrunError):

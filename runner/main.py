@@ -30,7 +30,20 @@ from labrun.state_folders import give_a_home
 
 __all__ = ["VERBS", "cli", "main", "run"]
 
+_WIDEST_NAME = max(map(len, VERBS))
 _GARBAGE = 200_000  # objects that may pile up before the garbage collector runs
+
+
+def _suggestion(name: str) -> str:
+    """Return what to type for an unknown command: labrun's word for it, or the nearest name."""
+    import difflib  # takes 5 ms, worth it only after a typo
+
+    from labrun.runner.cli.help_groups import ELSEWHERE
+
+    nearest = difflib.get_close_matches(name, VERBS, n=1)
+    meant = ELSEWHERE.get(name.lower(), tuple(nearest))
+    words = " or ".join(f'"{word}"' for word in meant)
+    return f" (did you mean {words}?)" if meant else ""
 
 
 class LazyGroup(click.Group):
@@ -53,23 +66,49 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Resolve the command, and suggest the nearest one for an unknown name."""
+        if args and args[0] in ("help", "version"):
+            return self._word_for_option(ctx, args)
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib  # takes 5 ms, worth it only after a typo
-
-            nearest = difflib.get_close_matches(args[0], VERBS, n=1)
-            suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
-            ctx.fail(f'unknown command "{args[0]}"{suggestion}')
+            ctx.fail(f'unknown command "{args[0]}"{_suggestion(args[0])}')
         return super().resolve_command(ctx, args)
 
+    def _word_for_option(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve ``help [COMMAND..]`` and ``version``, other spellings of ``--help`` and ``--version``."""
+        word, *path = args
+        if ctx.resilient_parsing:  # completion: what follows `help` are this group's commands
+            return None, None, []
+        if word == "help" and path:
+            return self.resolve_command(ctx, [*path, "--help"])
+        if path:
+            ctx.fail(f'unexpected argument "{path[0]}" after version')
+        click.echo(ctx.get_help() if word == "help" else f"labrun {__version__}")
+        raise click.exceptions.Exit(0)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, then the commands."""
-        format_option_sections(self, ctx, formatter)
+        """Write the commands, then the options."""
         self.format_commands(ctx, formatter)
+        format_option_sections(self, ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands from :data:`VERBS`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+        """Write the commands of :data:`VERBS` under the headings of :data:`GROUPS`."""
+        from labrun.runner.cli.help_groups import GROUPS
+
+        rest = tuple(name for name in VERBS if not any(name in names for names in GROUPS.values()))
+        for title, names in {**GROUPS, "Further commands": rest}.items():
+            # Padded, so that the descriptions of all groups begin in one column.
+            lines = [(name.ljust(_WIDEST_NAME), VERBS[name][1]) for name in names if name in VERBS]
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the note on options and variables, and the examples last."""
+        from labrun.runner.cli.help_examples import format_examples
+
+        super().format_epilog(ctx, formatter)
+        format_examples(ctx, formatter)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         """Complete commands from :data:`VERBS`, options as click does."""
@@ -99,7 +138,11 @@ def cli(**_params: Any) -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
-    if not args and "_LABRUN_COMPLETE" not in os.environ:
+    if "_LABRUN_COMPLETE" in os.environ:
+        from labrun.runner.cli.shells import use_own_shells
+
+        use_own_shells()
+    elif not args:
         with cli.make_context("labrun", [], resilient_parsing=True) as ctx:
             say(cli.get_help(ctx))
         return 2

@@ -55,6 +55,10 @@ class VerbCommand(click.Command):
         """Write the command's options and the global ones in separate sections."""
         format_option_sections(self, ctx, formatter)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples last: a terminal shows the end of a long text."""
+        _format_examples(ctx, formatter)
+
 
 class VerbGroup(click.Group):
     """A command with subcommands (``image build``). Global options are accepted at each level."""
@@ -72,6 +76,16 @@ class VerbGroup(click.Group):
         with formatter.section("Commands"):
             commands = sorted(self.commands.items())
             formatter.write_dl([(name, command.get_short_help_str(_WHOLE)) for name, command in commands])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples last."""
+        _format_examples(ctx, formatter)
+
+
+def _format_examples(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    from labrun.runner.cli.help_examples import format_examples  # only --help needs them
+
+    format_examples(ctx, formatter)
 
 
 def verb(
@@ -170,7 +184,7 @@ def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, object], i
         if value is None or value is False or value == ():
             continue
         if isinstance(param, click.Option):
-            words.append(max(param.opts, key=len))
+            words.append(_long(param))
         if value is not True:
             words += map(str, value if isinstance(value, tuple) else (value,))
     return shlex.join(words)
@@ -180,9 +194,14 @@ def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
     """Make each option read ``LABRUN_<COMMAND>_<OPTION>``, whatever the name of its parameter."""
     for param in params:
         if isinstance(param, click.Option) and param.envvar is None:
-            words = ["labrun", *path, max(param.opts, key=len).lstrip("-")]
+            words = ["labrun", *path, _long(param).lstrip("-")]
             param.envvar = "_".join(words).upper().replace("-", "_")
             param.allow_from_autoenv = False
+
+
+def _long(option: click.Option) -> str:
+    """Return the option's first long name, by which variables and the history call it."""
+    return next((word for word in option.opts if word.startswith("--")), option.opts[0])
 
 
 def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:

@@ -66,16 +66,16 @@ def _read_file(file: Path, name: str) -> Source:
     try:
         data = read_regular(file, LARGEST)
     except IsADirectoryError:
-        raise _refused(name, 1, "this is a directory, not a lab file", f"--lab {file / FILE_NAME}") from None
+        raise _refused(name, 0, "this is a directory, not a lab file", f"--lab {file / FILE_NAME}") from None
     except FileNotFoundError:
-        raise _refused(name, 1, "there is no such file") from None
+        raise _refused(name, 0, "there is no such file") from None
     except (OSError, ValueError) as error:
         number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
         if number == errno.EFBIG:
             raise _too_large(name) from None
         if number == errno.EINVAL:
-            raise _refused(name, 1, "this is not a regular file", "--lab - reads standard input") from None
-        raise _refused(name, 1, f"the file cannot be read: {reason}") from error
+            raise _refused(name, 0, "this is not a regular file", "--lab - reads standard input") from None
+        raise _refused(name, 0, f"the file cannot be read: {reason}") from error
     return decode_source(data, name, str(file.resolve().parent))
 
 
@@ -105,7 +105,7 @@ def _read_stdin(stdin: TextIO) -> bytes:
 
 def _too_large(name: str) -> LabFileError:
     return _refused(
-        name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it is not for data"
+        name, 0, "the file is larger than 1 MiB", "a lab file describes a lab, it is not for data"
     )
 
 

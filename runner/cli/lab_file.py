@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labrun.errors import UsageError
 from labrun.runner.cli.terminal import say
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
     from labrun.runner.cli.invocation import Invocation
 
-__all__ = ["lab_path", "load", "say_notices"]
+__all__ = ["lab_path", "load", "path_of", "say_notices"]
 
 
 def lab_path(given: str | None) -> str:
-    """Return the path from ``--lab``, else the nearest lab.yaml, here or in a parent directory."""
-    if given is not None:
-        return given
-    from labrun.inventory.file.source import find_lab_file
+    """Return the path from ``--lab``, else the nearest lab.yaml, here or in a parent directory.
 
+    Of a folder, its lab.yaml.
+    """
+    from labrun.inventory.file.source import FILE_NAME, find_lab_file
+
+    if given is not None:
+        return str(Path(given) / FILE_NAME) if given != "-" and Path(given).is_dir() else given
     return str(find_lab_file(Path.cwd()))
+
+
+def path_of(invocation: Invocation) -> str:
+    """Return the lab file's path. Say on stderr when a variable chose it over the one in this folder."""
+    path = lab_path(invocation.lab)
+    if invocation.lab_variable:
+        with contextlib.suppress(UsageError, OSError):
+            nearest = lab_path(None)
+            if path == "-" or Path(nearest).resolve() != Path(path).resolve():
+                _say_variable(path, nearest)
+    return path
+
+
+@cache  # one command reads the file several times, a loop for ever
+def _say_variable(path: str, nearest: str) -> None:
+    say(f"using LABRUN_LAB={path}, not {nearest}")
 
 
 def load(invocation: Invocation, *, quiet: bool = False) -> Lab:
@@ -31,7 +53,7 @@ def load(invocation: Invocation, *, quiet: bool = False) -> Lab:
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 
-    lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
+    lab = remembered_lab(path_of(invocation), stdin=sys.stdin, allow_outside=invocation.allow_outside)
     if not quiet:
         say_notices(lab)
     return lab

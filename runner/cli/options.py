@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from labrun.runner.cli.invocation import DEFAULT_WORKERS, Invocation
 
@@ -19,6 +20,7 @@ __all__ = [
     "BoundedRange",
     "GlobalOption",
     "bound",
+    "complete_fork",
     "format_option_sections",
     "global_options",
     "invocation_of",
@@ -78,6 +80,16 @@ def _complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str)
     return complete_expression(ctx, incomplete)
 
 
+def complete_fork(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the lab's forks."""
+    from labrun.runner.cli.selection import lab_for_completion
+    from labrun.tasks.provision.snapshot_store import FORKS
+
+    lab = lab_for_completion(ctx)
+    names = [fork.name for fork in FORKS.of(lab.name)] if lab is not None else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def global_options(*, top: bool = False, own_format: bool = False) -> list[click.Parameter]:
     """Return new option objects. Only those of the ``top`` level read ``LABRUN_*`` variables.
 
@@ -96,7 +108,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             ["--lab"],
             metavar="FILE",
             shell_complete=_complete_lab,
-            help="Lab file, - for stdin; by default lab.yaml in this folder or one above it.",
+            help="Lab file or its folder, - for stdin; by default lab.yaml here or in a folder above.",
         ),
         option(
             ["--allow-outside"], is_flag=True, help="Allow the lab file to read files outside its folder."
@@ -110,7 +122,12 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             help=f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
         ),
         option(["--timeout"], callback=_seconds, metavar="SECONDS", help="Time limit for each host."),
-        option(["-f", "--fork"], metavar="NAME", help="Work in this fork of the lab."),
+        option(
+            ["-f", "--fork"],
+            metavar="NAME",
+            shell_complete=complete_fork,
+            help="Work in this fork of the lab.",
+        ),
         option(["-y", "--yes"], is_flag=True, help="Do not ask for confirmation."),
         flag(
             ["-v", "--verbose", "verbosity"],
@@ -149,6 +166,8 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
     return Invocation(
         command=" ".join(str(level.info_name) for level in levels[1:]),
         lab=given("lab"),
+        lab_variable=all(level.params.get("lab") is None for level in levels[1:])
+        and levels[0].get_parameter_source("lab") is ParameterSource.ENVIRONMENT,
         allow_outside=bool(given("allow_outside")),
         hosts=given("hosts"),
         format="table" if own_format else given("format") or "table",

@@ -12,7 +12,14 @@ from labrun.inventory.topology.groups import group_members
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
-__all__ = ["complete_expression", "complete_host", "group_members", "lab_for_completion", "select_hosts"]
+__all__ = [
+    "complete_expression",
+    "complete_host",
+    "group_members",
+    "lab_for_completion",
+    "require_host",
+    "select_hosts",
+]
 
 
 def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
@@ -37,6 +44,14 @@ def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
     if not chosen:
         raise UsageError("names no host", step="--hosts", hint="leave it out to mean all hosts")
     return tuple(name for name in lab.hosts if name in chosen)
+
+
+def require_host(lab: Lab, name: str) -> None:
+    """Raise UsageError, with the nearest name, unless the lab has a host of this name; a group is none."""
+    if name not in lab.hosts:
+        guess = did_you_mean(name, lab.hosts)
+        known = f"the lab has {_listing(lab.hosts)}" if lab.hosts else "the lab has no hosts"
+        raise UsageError(f'unknown host "{name}"{f" ({guess})" if guess else ""}', hint=known)
 
 
 def _is_known(word: str, hosts: Iterable[str], groups: Iterable[str]) -> bool:

@@ -23,6 +23,9 @@ def command(invocation: Invocation, shell: str) -> Report:
     """
     from click.shell_completion import get_completion_class
 
+    from labrun.runner.cli.shells import use_own_shells
+
+    use_own_shells()
     shell_class = get_completion_class(shell)
     assert shell_class is not None, shell
     source = shell_class(click.get_current_context().find_root().command, {}, "labrun", "_LABRUN_COMPLETE")

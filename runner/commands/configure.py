@@ -15,6 +15,8 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_sections
+from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.out_of_band import explain_failures
@@ -35,7 +37,12 @@ _WOULD_CHANGE = 3
 
 
 @verb("configure", recorded=True)
-@click.option("--only", metavar="A,B", help="Only these sections, such as nmcli or sysctl,sshd.")
+@click.option(
+    "--only",
+    metavar="A,B",
+    shell_complete=complete_sections,
+    help="Only these sections, such as nmcli or sysctl,sshd.",
+)
 @click.option(
     "--canary",
     type=click.IntRange(min=1),
@@ -95,7 +102,7 @@ def command(
             rollout=rollout,
             confirm=None if no_guard else confirm_timeout,
         )
-    return Report(session.lab.name, rows, diff=diff)
+    return Report(session.lab.name, with_absence(session, rows), diff=diff)
 
 
 def _sections(only: str | None) -> tuple[str, ...]:
@@ -146,7 +153,7 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     ):
         result = nornir.run(by_hand, only=list(sections))
     names = {host: row_names(spec, sections) for host, spec in specs.items()}
-    rows = outcomes_of(result, "configure", rows=names)
+    rows = with_absence(session, outcomes_of(result, "configure", rows=names))
     commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
     blocks = []
     for host, lines in commands.items():

@@ -23,7 +23,7 @@ from labrun.errors import (
 )
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.selection import complete_host, select_hosts
+from labrun.runner.cli.selection import complete_host, require_host
 from labrun.runner.cli.terminal import say
 from labrun.runner.engine.channels import console_login, running_machine
 from labrun.runner.engine.session import open_session
@@ -52,7 +52,7 @@ def command(invocation: Invocation, host: str) -> Report:
     if invocation.json:
         raise UsageError("a console has no JSON output", step="console", hint="labrun exec --via console CMD")
     session = open_session(invocation)
-    select_hosts(session.lab, host)
+    require_host(session.lab, host)
     machine = running_machine(session, host)
     login = console_login(session, host)
     domain = session.lab.libvirt_name(host)

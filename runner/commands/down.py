@@ -19,6 +19,7 @@ from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.cli.terminal import say
+from labrun.runner.commands.completions import complete_lab_name
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import hypervisor_engine
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 
 
 @verb("down", recorded=True)
-@click.option("--name", metavar="LAB", help="The lab's name, if its file is gone.")
+@click.option(
+    "--name",
+    metavar="LAB",
+    shell_complete=complete_lab_name,
+    help="The lab's name, if its file is gone.",
+)
 def command(invocation: Invocation, name: str | None) -> Report:
     """Remove the lab's machines and networks, and nothing else.
 

@@ -13,6 +13,7 @@ from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.channels import channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
@@ -75,7 +76,7 @@ def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     located = session.locate(leases=via == "ssh")
     with progress(session.hosts, invocation), session.engine(located, budget, data) as nornir:
         result = nornir.run(run_command, script=script, timeout=budget.deadline)
-    rows = outcomes_of(result, "exec", script)
+    rows = with_absence(session, outcomes_of(result, "exec", script))
     text = None if invocation.json else "".join(_prefixed(row) for row in rows)
     return Report(session.lab.name, rows, text=text)
 

@@ -18,6 +18,7 @@ from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_catalogue, complete_image, complete_recipe
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.checksums import Digest
@@ -105,7 +106,7 @@ def _age(made: str) -> str:
 
 
 @verb("build", group=command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_recipe)
 def build(invocation: Invocation, name: str) -> Report:
     """Build an image: the tree for containers and the disk for VMs.
 
@@ -131,7 +132,7 @@ def build(invocation: Invocation, name: str) -> Report:
 
 
 @verb("pull", group=command)
-@click.argument("what", metavar="NAME|URL")
+@click.argument("what", metavar="NAME|URL", shell_complete=complete_catalogue)
 @click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
 @click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
 @click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
@@ -219,7 +220,7 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
 
 
 @verb("check", group=command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_image)
 @click.option("--firmware", type=click.Choice(("bios", "uefi")), default="bios", show_default=True)
 @click.option("--memory", type=click.IntRange(64, 1 << 20), default=1024, show_default=True, help="MiB.")
 def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], memory: int) -> Report:
@@ -234,7 +235,7 @@ def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], 
 
 
 @verb("remove", group=command)
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_image)
 def remove(invocation: Invocation, names: tuple[str, ...]) -> Report:
     """Remove images, here and on this machine's hypervisor.
 

@@ -12,6 +12,7 @@ from labrun.hypervisor import connect, networks_of, unless_gone
 from labrun.ownership import read_tag
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_lab_name
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.domains import state_of, tagged_domains
@@ -26,7 +27,7 @@ _URIS = ("lxc:///system", "qemu:///system")
 @verb("list")
 @click.option("--orphans", is_flag=True, help="List what has no lab file or no machine any more.")
 @click.option("--remove", is_flag=True, help="Remove these; asks first, unless -y is given.")
-@click.option("--name", metavar="LAB", help="Only the orphans of this lab.")
+@click.option("--name", metavar="LAB", shell_complete=complete_lab_name, help="Only the orphans of this lab.")
 def command(invocation: Invocation, orphans: bool, remove: bool, name: str | None) -> Report:
     """List the labs on this machine's hypervisors.
 

@@ -9,7 +9,7 @@ import click
 from labrun.errors import HypervisorError
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.selection import complete_host, select_hosts
+from labrun.runner.cli.selection import complete_host, require_host
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
@@ -30,11 +30,11 @@ def command(invocation: Invocation, host: str) -> Report:
     from labrun.tasks.provision.refused_traffic import recording, refused_at
 
     session = open_session(invocation)
-    (name,) = select_hosts(session.lab, host)
-    target = session.lab.hosts[name]
+    require_host(session.lab, host)
+    target = session.lab.hosts[host]
     if not recording(session.lab, target):
-        text = f"{name}: nothing is logged: no filter of its NICs has a rule with log: true\n"
-        return _report(session.lab.name, name, invocation, [], text)
+        text = f"{host}: nothing is logged: no filter of its NICs has a rule with log: true\n"
+        return _report(session.lab.name, host, invocation, [], text)
     if why := nft.unusable(session.uri):
         raise HypervisorError(f"the filters cannot be read: {why}", step="log")
     refused = refused_at(session.lab, target)
@@ -51,8 +51,8 @@ def command(invocation: Invocation, host: str) -> Report:
         for entry in refused
     ]
     columns = ("last", "network", "rule", "from", "to", "what", "packets")
-    text = listing(columns, lines, color=invocation.color) if lines else f"{name}: nothing was refused\n"
-    return _report(session.lab.name, name, invocation, [entry.as_json() for entry in refused], text)
+    text = listing(columns, lines, color=invocation.color) if lines else f"{host}: nothing was refused\n"
+    return _report(session.lab.name, host, invocation, [entry.as_json() for entry in refused], text)
 
 
 def _report(lab: str, host: str, invocation: Invocation, refused: list[JsonObject], text: str) -> Report:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import click
+
+from labrun.runner.cli.formats import format_of
 from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 __all__ = ["command"]
 
+_ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
+
 
 @verb("schema")
-def command(invocation: Invocation) -> Report:
+@click.option(
+    "--output", "-o", type=OutputFile(), metavar="FILE", help="Write to this file instead of stdout."
+)
+def command(invocation: Invocation, output: Path | None) -> Report:
     """Print the JSON Schema of the lab file.
 
     Keep it beside lab.yaml and name it in the file's first line, so that editors complete and
@@ -21,5 +31,10 @@ def command(invocation: Invocation) -> Report:
     """
     from labrun.inventory.file.load import json_schema
 
+    format_of(output, None, _ENDINGS, "json", only=True)
     schema = json_schema()
-    return Report(text=json.dumps(schema, indent=2), extra={"json_schema": schema})
+    text = json.dumps(schema, indent=2) + "\n"
+    if output is None or is_stdout(output):
+        return Report(text=text, extra={"json_schema": schema})
+    write_output(output, text)
+    return Report(text=f"wrote {output}\n", extra={"json_schema": schema})

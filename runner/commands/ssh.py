@@ -12,7 +12,8 @@ from labrun.inventory.hosts.connections import Access, access_of
 from labrun.inventory.hosts.ssh_command import login_words, proxy_command
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.selection import complete_host, select_hosts
+from labrun.runner.cli.selection import complete_host, require_host
+from labrun.runner.engine.absence import require_running
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
@@ -29,7 +30,8 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
     the one that labrun gave the host; that of an existing machine is checked against known_hosts.
     """
     session = open_session(invocation)
-    select_hosts(session.lab, host)
+    require_host(session.lab, host)
+    require_running(session, host)
     arguments = ssh_arguments(session, host)
     try:
         done = subprocess.run([*arguments, *cmd], check=False)

@@ -18,9 +18,10 @@ from labrun.state_folders import check_folder
 if TYPE_CHECKING:
     from labrun.runner.cli.invocation import Invocation
 
-__all__ = ["history_path", "lab_name"]
+__all__ = ["history_path", "lab_name", "labs_known"]
 
 _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_OF_STATE = re.compile(r"(.+)-[0-9a-f]{8}")
 
 
 def history_path(invocation: Invocation, lab: str) -> Path:
@@ -40,6 +41,14 @@ def history_path(invocation: Invocation, lab: str) -> Path:
     return path
 
 
+def labs_known(invocation: Invocation) -> list[str]:
+    """Return the labs that have a state directory here or a history, in no order."""
+    base = invocation.state_dir or state_base()
+    of_states = (_OF_STATE.fullmatch(folder.name) for folder in base.glob("*-*"))
+    names = [match[1] for match in of_states if match] + [path.stem for path in base.glob("history/*.sqlite")]
+    return [name for name in dict.fromkeys(names) if _LAB_NAME.fullmatch(name)]
+
+
 def lab_name(invocation: Invocation, given: str | None = None) -> str:
     """Return the name from ``--name``, else from the lab file, which need not be valid otherwise.
 
@@ -49,9 +58,9 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
         if _LAB_NAME.fullmatch(given) is None:
             raise UsageError(f'"{given}" is not a lab name', step="--name")
         return given
-    from labrun.runner.cli.lab_file import lab_path
+    from labrun.runner.cli.lab_file import path_of
 
-    path = lab_path(invocation.lab)
+    path = path_of(invocation)
     text = sys.stdin.read(LARGEST) if path == "-" else _read(path)
     name = _name_in(text)
     if name is None:

@@ -91,10 +91,10 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
 
 def _of_file(invocation: Invocation) -> DrawnLab:
     from labrun.inventory.file.lab_cache import remembered_lab
-    from labrun.runner.cli.lab_file import lab_path
+    from labrun.runner.cli.lab_file import path_of
     from labrun.runner.cli.selection import select_hosts
 
-    lab = remembered_lab(lab_path(invocation.lab), allow_outside=invocation.allow_outside)
+    lab = remembered_lab(path_of(invocation), allow_outside=invocation.allow_outside)
     return DrawnLab(lab, select_hosts(lab, invocation.hosts), None)
 
 

@@ -9,6 +9,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.faults.fault_state import Planted, forget, on_hosts, recall
+from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
@@ -36,6 +37,7 @@ def command(invocation: Invocation) -> Report:
         results = on_hosts(session, dict.fromkeys(hosts, mend_script()))
         possible = (_row(host, result, planted) for host, result in results.items())
         rows = [row for row in possible if row is not None]
+        rows = with_absence(session, rows)
         if not any(row.exit_code for row in rows):
             forget(session.state)
     return Report(session.lab.name, rows, notes=() if rows else (_NOTHING,))

@@ -11,6 +11,7 @@ from labrun.errors import LabrunError, UsageError
 from labrun.ports import Completed
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_fault
 from labrun.runner.commands.faults.fault_state import Planted, on_hosts, recall, remember
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, open_session
@@ -28,7 +29,7 @@ _FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
 
 
 @verb("break", recorded=True)
-@click.argument("fault", required=False)
+@click.argument("fault", required=False, shell_complete=complete_fault)
 @click.option(
     "--seed",
     type=int,

@@ -14,6 +14,7 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import lab_path
+from labrun.runner.cli.options import complete_fork
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.snapshots.saving import save_lab
@@ -112,7 +113,7 @@ def _row(found: dict[str, Any]) -> Outcome:
 
 
 @verb("drop", recorded=True)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_fork)
 def drop_command(invocation: Invocation, name: str) -> Report:
     """Remove a fork and all that runs in it. Asks first, unless -y is given."""
 

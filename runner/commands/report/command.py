@@ -27,6 +27,8 @@ _WIDEST = 60
 @verb("report", own_format=True)
 @click.option(
     "--html",
+    "--output",
+    "-o",
     "path",
     type=OutputFile(),
     required=True,

@@ -10,6 +10,7 @@ import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
+from labrun.runner.commands.completions import complete_lab_name
 from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, lab_history
 from labrun.runner.verb import VerbCommand
@@ -23,7 +24,12 @@ __all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "
 
 _OFFERED = 30
 
-NAME = click.option("--name", metavar="LAB", help="The lab's name, if its file is gone.")
+NAME = click.option(
+    "--name",
+    metavar="LAB",
+    shell_complete=complete_lab_name,
+    help="The lab's name, if its file is gone.",
+)
 """Lets commands on past runs work without a lab file."""
 
 

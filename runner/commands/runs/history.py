@@ -43,9 +43,10 @@ _BOUND = click.IntRange(min=0)
     "--host",
     "of_hosts",
     multiple=True,
+    hidden=True,
     metavar="HOST",
     shell_complete=complete_host,
-    help="Only runs with results for this host.",
+    help="The former name of --hosts.",
 )
 @click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d or a date.")
 @click.option("--failed", is_flag=True, help="Only runs with an exit code other than 0.")
@@ -54,6 +55,8 @@ _BOUND = click.IntRange(min=0)
 )
 @click.option(
     "--export",
+    "--output",
+    "-o",
     type=OutputFile(),
     metavar="FILE",
     help="Write these runs with their results as JSON Lines, - for stdout.",

@@ -15,6 +15,7 @@ from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_snapshot
 from labrun.runner.commands.snapshots.restoring import restore_lab
 from labrun.runner.commands.snapshots.saving import save_lab, skipped
 from labrun.runner.engine.lock import lab_lock
@@ -51,7 +52,7 @@ def save(invocation: Invocation, name: str) -> Report:
 
 
 @verb("restore", group=command, recorded=True)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_snapshot)
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
     """Give the machines back the state of a snapshot.
@@ -79,7 +80,7 @@ def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
 
 
 @verb("diff", group=command)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_snapshot)
 def diff(invocation: Invocation, name: str) -> Report:
     """Show what has changed on the machines since a snapshot.
 
@@ -123,7 +124,7 @@ def list_command(invocation: Invocation) -> Report:
 
 
 @verb("remove", group=command, recorded=True)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_snapshot)
 def remove(invocation: Invocation, name: str) -> Report:
     """Remove a snapshot. Asks first, unless -y is given."""
     session = _opened(invocation)

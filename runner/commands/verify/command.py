@@ -12,6 +12,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.completions import complete_pair
 from labrun.runner.commands.faults.fault_state import require_planted, with_hint
 from labrun.runner.commands.verify.outputs import output_options, with_outputs
 from labrun.runner.engine.session import Session, open_session
@@ -39,7 +40,12 @@ _MARGIN = 60.0
 @verb("verify", recorded=True)
 @click.option("--explain", is_flag=True, help="Print the commands to check the same by hand, and do nothing.")
 @click.option("--offline", is_flag=True, help="Print what is expected, without asking any host.")
-@click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
+@click.option(
+    "--pair",
+    metavar="A:B",
+    shell_complete=complete_pair,
+    help="Explain the path between two hosts step by step.",
+)
 @click.option("--full", is_flag=True, help="Trace every pair, however large the lab is.")
 @click.option(
     "--hint", is_flag=True, help="After `labrun break`: show what fails but not why, and give one more hint."
@@ -160,6 +166,7 @@ def gather_captures(
     the output is kept with the run.
     """
     from labrun.inventory.hosts.locate import no_logins
+    from labrun.runner.engine.absence import off
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
@@ -168,12 +175,12 @@ def gather_captures(
     from labrun.tasks.judging import judging_time
     from labrun.tasks.out_of_band.captures import captures_from_inside
 
-    off = _off(session)
-    specs = _specs(session, off, full=full)
+    reasons = off(session)
+    specs = _specs(session, reasons, full=full)
     if pair is not None:
         specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
-    off = {host: why for host, why in off.items() if only is None or host in only}
-    running = [host for host in specs if host not in off and (only is None or host in only)]
+    reasons = {host: why for host, why in reasons.items() if only is None or host in only}
+    running = [host for host in specs if host not in reasons and (only is None or host in only)]
     budget = session.budget(_longest(specs.values()) + _MARGIN, reads=True)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     located = session.locate()
@@ -189,7 +196,7 @@ def gather_captures(
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
-            **{host: Unreachable(why) for host, why in off.items()},
+            **{host: Unreachable(why) for host, why in reasons.items()},
         }
 
 
@@ -199,16 +206,6 @@ def _expected_of(spec: CollectSpec) -> Rows:
     from labrun.tasks.collect.script import collect_probes
 
     return Rows(collect_probes(CollectSpec(settings=spec.settings)), spec)
-
-
-def _off(session: Session) -> dict[str, str]:
-    """Return, by host, why a machine cannot answer according to libvirt."""
-    machines = session.machines()
-    reasons = session.absent(machines)
-    for name, host in session.lab.hosts.items():
-        if host.machine is not None and name in machines and machines[name].machine.state != "running":
-            reasons[name] = f"the machine is {machines[name].machine.standing}: `labrun up` starts it"
-    return reasons
 
 
 def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpec:

@@ -54,7 +54,7 @@ def test_every_case_has_its_text() -> None:
         (b"name: \x1b[31mdemo\n", "lab.yaml:1: the control character U+001B is not allowed"),
         (
             b"#" * (1024 * 1024 + 1),
-            "lab.yaml:1: the file is larger than 1 MiB (a lab file describes a lab, it is not for data)",
+            "lab.yaml: the file is larger than 1 MiB (a lab file describes a lab, it is not for data)",
         ),
         (b"\xef\xbb\xbf", "lab.yaml:1: the file is empty (a lab file begins with name:)"),
     ],
@@ -81,15 +81,15 @@ def test_an_alias_chain_deeper_than_any_stack() -> None:
 
 def test_a_directory() -> None:
     Path("labs").mkdir()
-    assert refusal("labs") == "labs:1: this is a directory, not a lab file (--lab labs/lab.yaml)"
+    assert refusal("labs") == "labs: this is a directory, not a lab file (--lab labs/lab.yaml)"
 
 
 def test_no_file() -> None:
-    assert refusal("lab.yaml") == "lab.yaml:1: there is no such file"
+    assert refusal("lab.yaml") == "lab.yaml: there is no such file"
 
 
 def test_a_name_that_no_file_can_have() -> None:
-    assert refusal("lab\0.yaml") == "lab\0.yaml:1: the file cannot be read: embedded null byte"
+    assert refusal("lab\0.yaml") == "lab\0.yaml: the file cannot be read: embedded null byte"
 
 
 def test_standard_input_is_named_as_such() -> None:

@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[list[str], str]] = {
     "verify --markdown": (["verify", "--offline", "--markdown"], "## "),
     "drift --metrics": (["drift", "--metrics"], "# HELP labrun_"),
     "report --html": (["report", "--html"], "<!DOCTYPE html>"),
+    "schema --output": (["schema", "--output"], "{\n"),
     "graph --output": (["graph", "--format", "mermaid", "--output"], "%% demo"),
     "history --export": (["history", "--export"], '{"run": '),
 }

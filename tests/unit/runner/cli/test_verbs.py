@@ -169,8 +169,8 @@ def test_help_lists_options_and_not_the_arguments_among_them(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("words", [(), ("snapshot",), ("image",), ("host-bridge",), ("schedule",)], ids=str)
 def test_no_description_of_a_command_is_cut_off(words: tuple[str, ...], tmp_path: Path) -> None:
-    text = run_labrun(*words, "--help", cwd=tmp_path).stdout.split("\nCommands:\n")[1]
-    assert "..." not in text
+    text = run_labrun(*words, "--help", cwd=tmp_path).stdout.split("\nCommands:\n" if words else "\n\n", 1)[1]
+    assert "..." not in text.replace("[ARGS]...", "")
     assert max(map(len, text.splitlines())) <= 80
 
 

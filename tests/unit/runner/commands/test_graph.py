@@ -90,7 +90,10 @@ def test_the_page_goes_to_a_file_or_to_stdout(lab: Path) -> None:
 def test_report_wants_to_know_where(lab: Path) -> None:
     done = run_labrun("report", cwd=lab)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: Missing option '--html'\nhint: labrun report --help shows its usage\n"
+    assert (
+        done.stderr
+        == "error: Missing option '--html' / '--output' / '-o'\nhint: labrun report --help shows its usage\n"
+    )
 
 
 def test_a_damaged_memory_is_no_memory_and_is_said(lab: Path) -> None:

@@ -1,0 +1,62 @@
+"""Which lab file a command acts on: --lab, a folder, LABRUN_LAB, or the nearest lab.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.command_line import run_labrun
+
+LAB = "name: {}\nhosts: {{web: {{address: 192.0.2.7}}}}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lab.yaml").write_text(LAB.format(name))
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def test_a_variable_that_wins_over_the_lab_of_this_folder_is_said(here: Path) -> None:
+    first, second = here / "first" / "lab.yaml", here / "second" / "lab.yaml"
+    for command in ("validate", "graph", "history"):
+        done = run_labrun(command, cwd=here / "second", env={"LABRUN_LAB": str(first)})
+        assert (done.returncode, done.stderr) == (0, f"using LABRUN_LAB={first}, not {second}\n")
+
+
+@pytest.mark.parametrize("place", ["first", "empty"])
+def test_a_variable_that_wins_over_nothing_else_is_not(here: Path, place: str) -> None:
+    done = run_labrun("validate", cwd=here / place, env={"LABRUN_LAB": str(here / "first" / "lab.yaml")})
+    assert "lab first is valid" in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_option_beats_the_variable_and_needs_no_word(here: Path) -> None:
+    for args in (("--lab", "../first", "validate"), ("validate", "--lab", "../first/lab.yaml")):
+        done = run_labrun(*args, cwd=here / "second", env={"LABRUN_LAB": str(here / "second" / "lab.yaml")})
+        assert "lab first is valid" in done.stdout
+        assert done.stderr == ""
+
+
+def test_a_folder_means_its_lab_file(here: Path) -> None:
+    done = run_labrun("validate", "--lab", "first", cwd=here)
+    assert done.stdout.startswith("first/lab.yaml: lab first is valid")
+
+
+@pytest.mark.parametrize(("given", "named"), [("empty", "empty/lab.yaml"), ("nope.yaml", "nope.yaml")])
+def test_a_missing_file_has_no_line(here: Path, given: str, named: str) -> None:
+    done = run_labrun("validate", "--lab", given, cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{named}: there is no such file\nerror: {named} has 1 problem\n"
+
+
+@pytest.mark.parametrize("command", ["ssh", "console", "log"])
+@pytest.mark.parametrize("host", ["wbe", "web,web", "@host"])
+def test_an_unknown_host_is_named_as_one(here: Path, command: str, host: str) -> None:
+    done = run_labrun(command, host, cwd=here / "first")
+    guess = ' (did you mean "web"?)' if host != "@host" else ""
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f'error: unknown host "{host}"{guess}\nhint: the lab has web\n'
