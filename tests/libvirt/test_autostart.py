@@ -1,4 +1,4 @@
-"""A container with `autostart` starts with the hypervisor, its root mounted and its rules loaded; one without not."""
+"""Containers with `autostart: true` start with the hypervisor, by libvirt's hook; others do not."""
 
 from __future__ import annotations
 
