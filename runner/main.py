@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from labrun import __version__
-from labrun.deferred_packages import defer
+from labrun.deferred_packages import defer, defer_metadata
 from labrun.errors import UsageError
 from labrun.libvirt_calls import end_blocked, is_blocked
 from labrun.runner.cli.invocation import Format, Invocation
@@ -233,8 +233,9 @@ def _be_brief() -> None:
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
     # Nornir reads its own version from its package's metadata, imports a YAML library for a file that labrun
     # does not have, and looks for plugins that labrun does not need.
-    for package in ("nornir", "ruamel.yaml", "importlib.metadata"):
+    for package in ("nornir", "ruamel.yaml"):
         defer(package)
+    defer_metadata()
 
 
 def _leave(code: int) -> NoReturn:

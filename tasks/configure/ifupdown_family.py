@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrun.errors import CommandError
 from labrun.inventory.route_patterns import route_pattern
 from labrun.tasks.configure.ifupdown_file import PREFIX, file_path
-from labrun.tasks.configure.ifupdown_nic import IfupdownNic
-from labrun.tasks.configure.ifupdown_script import IfupdownWork, apply_ifupdown, undo_ifupdown
-from labrun.tasks.configure.networkd_nic import usual_metric
 from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_script import no_ipv6_file
@@ -22,6 +19,9 @@ from labrun.tasks.guest.scripts import quote
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import NMCLI
+
+if TYPE_CHECKING:
+    from labrun.tasks.configure.ifupdown_script import IfupdownWork
 
 __all__ = ["Ifupdown"]
 
@@ -60,6 +60,11 @@ class Ifupdown:
         if state is None:
             refused = (profile.refused("ifupdown is not here", is_there=False) for profile in profiles)
             return SectionPlan(NMCLI.name, tuple(refused))
+        # Most guests are of another family.
+        from labrun.tasks.configure.ifupdown_nic import IfupdownNic
+        from labrun.tasks.configure.ifupdown_script import IfupdownWork, apply_ifupdown, undo_ifupdown
+        from labrun.tasks.configure.networkd_nic import usual_metric
+
         work = IfupdownWork()
         taken: dict[str, str] = {}
         for position, profile in enumerate(profiles):
