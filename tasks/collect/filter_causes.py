@@ -154,7 +154,7 @@ def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the rules not from labrun that translate a connection's first packet at this host."""
     hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if at.leaves else ()))
     host = shown.lab.hosts[at.node]
-    # Only a host whose file asks for a firewall or translation, or whose own rules ask for it, needs the state.
+    # Only a host whose file or whose own rules ask for the state of connections needs it.
     tracks = host.firewall is not None or host.nat is not None or _asks_for_state(at.capture.evidence.after)
     for rank, does, what in _changes(shown, at, hooks):
         if does == "translates" or (does == "does not track" and tracks):
