@@ -115,7 +115,7 @@ def parse_routes(found: Iterable[Mapping[str, Any]], version: int) -> tuple[Obse
 
 
 def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
-    """Return the prefixes that the host takes for its own, and what somebody made a broadcast address or such.
+    """Return the prefixes that the host takes for its own, and what somebody made addresses or such.
 
     Raises as :func:`routes` does.
     """
