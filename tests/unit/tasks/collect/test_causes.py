@@ -307,6 +307,15 @@ def test_who_has_an_address_but_no_local_route_to_it_does_not_take_its_packets()
     assert reason({"host03": lost}) == "host03: no local route to its own address 172.17.0.11"
 
 
+@pytest.mark.parametrize("asked", ["0", "3"])
+def test_who_asks_for_no_neighbour_by_a_setting(asked: str) -> None:
+    entry = (Neighbour("eth0", ip_address("172.16.0.254"), None, True),)
+    silent = evidence(neighbours=entry, settings={f"{CONF}/neigh/eth0/mcast_solicit": asked})
+    why = "net.ipv4.neigh.eth0.mcast_solicit is 0: it asks for no neighbour"
+    other = "172.16.0.254 (host00) does not answer ARP on network1"
+    assert reason({"host01": silent}) == f"host01: {why if asked == '0' else other}"
+
+
 @pytest.mark.parametrize("which", ["all", "eth0"])
 def test_who_answers_no_arp_by_a_setting(which: str) -> None:
     silent = setting(f"conf/{which}/arp_ignore", "8")
