@@ -11,7 +11,7 @@ from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, nic_name, nic_of
 from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.collect.translations import translations
-from labrun.tasks.guest.facts.nft import Suspect, suspects
+from labrun.tasks.guest.facts.nft import Ruleset, Suspect, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
@@ -143,7 +143,10 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
     if not last and owner != at.node and local:
         # The kernel itself adds the route of an address that some device has.
         whose = f"{at.target} ({owner}'s)" if owner is not None else str(at.target)
-        of_address, by_hand = f"has {whose} on {local[0].device}", f"a local route to {local[0].prefix}"
+        article = "an" if local[0].kind[0] in "aeiou" else "a"
+        by_hand = f"{article} {local[0].kind} route to {local[0].prefix} in the table local"
+        of_address = f"has {whose} on {local[0].device}"
+        by_hand = f"a local route to {local[0].prefix}" if local[0].kind == "local" else by_hand
         yield Finding(CAUSE, of_address if local[0].is_of_address else by_hand, at.node)
 
 
@@ -151,11 +154,15 @@ def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the rules not from labrun that translate a connection's first packet at this host."""
     hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if at.leaves else ()))
     host = shown.lab.hosts[at.node]
-    # Only a host whose file asks for a firewall or translation needs the state of connections.
-    tracks = host.firewall is not None or host.nat is not None
+    # Only a host whose file or whose own rules ask for the state of connections needs it.
+    tracks = host.firewall is not None or host.nat is not None or _asks_for_state(at.capture.evidence.after)
     for rank, does, what in _changes(shown, at, hooks):
         if does == "translates" or (does == "does not track" and tracks):
             yield Finding(rank, what, at.node)
+
+
+def _asks_for_state(ruleset: Ruleset) -> bool:
+    return any("ct state" in rule.text for chain in ruleset.values() for rule in chain.rules)
 
 
 def rewritten(shown: Shown, at: Passage) -> Iterator[Finding]:

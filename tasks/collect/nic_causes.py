@@ -198,6 +198,10 @@ def neighbour_findings(
     if seen.mac is not None and meant is not None and meant.nic.mac not in ("", seen.mac):
         yield Finding(CAUSE, f"takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}", node)
     elif seen.failed:
+        asks = f"neigh/{link.name}/mcast_solicit"
+        if capture.evidence.setting(asks, version) == 0:
+            what = f"net.ipv{version}.{asks.replace('/', '.')} is 0: it asks for no neighbour"
+            yield Finding(CAUSE, what, node)
         question = Packet(own.address, following, leaves=link.name)
         yield from _unheard(shown, node, question, holder, meant)
         if version == 4 and holder is not None and meant is not None:
