@@ -207,7 +207,7 @@ def configure_hosts(
     )
     with (
         progress(session.hosts, session.invocation),
-        session.engine(located, budget, data, dry_run=dry_run) as nornir,
+        session.engine(located, budget, data, dry_run=dry_run, watched=True) as nornir,
     ):
         result = nornir.run(
             configure,

@@ -13,7 +13,15 @@ from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.configure.plan import Json, SectionPlan
-from labrun.tasks.guest.facts.ifupdown import FOLDER, PROBE, UNITS, IfupdownState, ifupdown_state, stanzas
+from labrun.tasks.guest.facts.ifupdown import (
+    FOLDER,
+    PROBE,
+    UNITS,
+    IfupdownState,
+    ifupdown_state,
+    only_for,
+    stanzas,
+)
 from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.scripts import quote
 from labrun.tasks.guest.shell import Facts, Probe
@@ -69,7 +77,9 @@ class Ifupdown:
         taken: dict[str, str] = {}
         for position, profile in enumerate(profiles):
             IfupdownNic(profile, facts, state, taken, usual_metric(position), want["exclusive"]).plan(work)
-        _strangers(want, profiles, state, work)
+        spared = _spared(profiles, state, taken, work)
+        _strangers(want, profiles, state, work, spared)
+        _leave(spared, state, work)
         touched = tuple(dict.fromkeys([*work.write, *work.remove]))
         return SectionPlan(
             NMCLI.name,
@@ -87,6 +97,8 @@ class Ifupdown:
 def _profile(raw: Mapping[str, Any]) -> Profile:
     """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
     profile = Profile.plain(raw)
+    if profile.device:
+        return replace(profile, fault="VLANs need NetworkManager, and ifupdown has this NIC")
     if not raw["properties"]:
         return profile
     names = ", ".join(raw["properties"])
@@ -94,7 +106,27 @@ def _profile(raw: Mapping[str, Any]) -> Profile:
     return replace(profile, fault=fault)
 
 
-def _strangers(want: Json, profiles: list[Profile], state: IfupdownState, work: IfupdownWork) -> None:
+def _spared(
+    profiles: list[Profile], state: IfupdownState, taken: Mapping[str, str], work: IfupdownWork
+) -> frozenset[str]:
+    """Return the interfaces of the refused NICs: what others' files say of them is all that they have."""
+    refused = {item.name for item in work.items if item.state == "refused"}
+    links = (profile.chosen(state.links, state.nics) for profile in profiles if profile.nic in refused)
+    return frozenset(link.interface for link in links if link is not None) - taken.keys()
+
+
+def _leave(spared: frozenset[str], state: IfupdownState, work: IfupdownWork) -> None:
+    """Leave the stanzas of these interfaces in the files that go for the other NICs."""
+    for path in [path for path in dict.fromkeys(work.remove) if path in state.files]:
+        kept = only_for(state.files[path], spared)
+        if kept:
+            work.remove = [each for each in work.remove if each != path]
+            work.write[path] = kept
+
+
+def _strangers(
+    want: Json, profiles: list[Profile], state: IfupdownState, work: IfupdownWork, spared: frozenset[str]
+) -> None:
     """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
     kept = {file_path(profile.nic) for profile in profiles} | set(work.remove)
     # On an existing machine, NICs that this file does not name may belong to another lab file.
@@ -102,6 +134,7 @@ def _strangers(want: Json, profiles: list[Profile], state: IfupdownState, work: 
     gone = set() if existing else {path for path in state.files if path.startswith(PREFIX)} - kept
     if want["exclusive"]:
         gone |= {path for path in state.files if path.startswith(f"{FOLDER}/")} - kept
+        gone -= {path for path in gone if only_for(state.files[path], spared) == state.files[path]}
     for path in sorted(gone):
         name = path.removeprefix(f"{FOLDER}/")
         have, words = {"profile": f"file {name}"}, Words(diff=f"-{path}")
