@@ -101,6 +101,7 @@ ROOMS = {
         "file",
         "hosts",
         "drawing",
+        "starting",
     ),
     "tasks": (
         *("guest", "judging", "host_bridge", "state", "configure", "collect", "provision"),
