@@ -7,6 +7,7 @@ __all__ = ["VERBS"]
 # name: (module below labrun.runner.commands, with `:attribute` if that is not `command`; one-line help). A
 # test compares this help with the command's own.
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write a commented lab.yaml here, from a template or from another tool's file."),
     "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
     "up": ("up", "Create the lab file's networks and machines, and wait until they answer."),
     "configure": (

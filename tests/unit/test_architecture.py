@@ -99,6 +99,7 @@ ROOMS = {
         "file",
         "hosts",
         "drawing",
+        "starting",
     ),
     "tasks": (
         *("guest", "judging", "host_bridge", "state", "configure", "collect", "provision"),
