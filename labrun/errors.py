@@ -98,11 +98,12 @@ class Problem:
 
 
 class LabFileError(LabrunError):
-    """Report every problem of a lab file at once."""
+    """Report every problem of a lab file at once; ``text`` is the file's, empty if it could not be read."""
 
     exit_code = 2
 
     def __init__(self, source: str, problems: tuple[Problem, ...]):
+        self.text = ""
         self.source = source
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(problem.render(source) for problem in self.problems))

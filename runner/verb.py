@@ -25,7 +25,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import bound, format_option_sections, global_options, invocation_of
 from labrun.runner.cli.outputs import is_stdout
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.terminal import printable, say, write
+from labrun.runner.cli.terminal import printable, say, screen_on, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "emit", "perform", "verb"]
 
@@ -325,8 +325,13 @@ def show_error(error: LabrunError, invocation: Invocation) -> None:
     if invocation.verbosity >= 2:
         say("".join(traceback.format_exception(error)))
     if isinstance(error, LabFileError):
-        # One line per problem, in a format that editors can jump to.
-        say(error.reason)
+        from labrun.inventory.file.excerpts import excerpts
+
+        # One line per problem, in a format that editors can jump to, and below it where it is.
+        width = screen_on(sys.stderr, color=False).width if sys.stderr is not None else 80
+        shown = excerpts(error.text, error.problems, width)
+        for problem, excerpt in zip(error.problems, shown, strict=True):
+            say(problem.render(error.source) + (f"\n{excerpt}" if excerpt else ""))
         count = len(error.problems)
         say(f"error: {error.source} has {count} problem{'s' if count != 1 else ''}")
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import Any, Final
 
+from labrun.inventory.file.key_texts import TEXTS
 from labrun.inventory.file.problems import Path
 from labrun.inventory.file.schema import LabFile
 
 __all__ = ["home_of_key", "json_schema", "known_keys"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_ID: Final = "urn:labrun:lab-file"
 _NAMED_BY_USER: Final = ("additionalProperties", "patternProperties")
 _PLACES: Final[dict[Path, str]] = {
     (): "the top level",
@@ -24,7 +26,18 @@ _PLACES: Final[dict[Path, str]] = {
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a lab file."""
     schema = _tidy(LabFile.model_json_schema())
-    return {"$schema": _DIALECT, **schema, "title": "labrun lab file"}
+    for name, model in (("LabFile", schema), *schema["$defs"].items()):
+        _explain(name, model)
+    return {"$schema": _DIALECT, "$id": _ID, **schema, "title": "labrun lab file"}
+
+
+def _explain(name: str, model: dict[str, Any]) -> None:
+    """Add to each key of a model what it means and an example, and to the model itself plain text."""
+    model["description"] = model.get("description", "").replace("``", "`")
+    for key, value in model.get("properties", {}).items():
+        text = TEXTS.get(name, {}).get(key) or TEXTS["Settings"].get(key)
+        if text is not None:
+            value["description"], value["examples"] = text[0], [text[1]]
 
 
 @lru_cache(maxsize=512)
@@ -88,7 +101,7 @@ def _tidy(schema: Any) -> Any:
         if key in ("properties", "$defs")
         else _tidy(below)
         for key, below in schema.items()
-        if key != "title" and not (key == "default" and below is None)
+        if key != "title" and not (key == "default" and (below is None or isinstance(below, dict)))
     }
     if "patternProperties" in made:
         made.setdefault("additionalProperties", False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
+from labrun.errors import LabFileError
 from labrun.inventory.file.build import build_lab
 from labrun.inventory.file.jsonschema import json_schema, known_keys
 from labrun.inventory.file.required_version import require_this_version
@@ -28,9 +29,13 @@ def load_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outside: bo
 
 def lab_of(source: Source) -> Lab:
     """Return the lab that a file's text describes; raises like :func:`load_lab`."""
-    root, report = parse_tree(source, known_keys)
-    require_this_version(root, report)
-    file, cut = read_shape(root, report)
-    lab = build_lab(file, cut, source, report)
-    report.raise_if_any()
+    try:
+        root, report = parse_tree(source, known_keys)
+        require_this_version(root, report)
+        file, cut = read_shape(root, report)
+        lab = build_lab(file, cut, source, report)
+        report.raise_if_any()
+    except LabFileError as error:
+        error.text = source.text
+        raise
     return lab

@@ -36,7 +36,8 @@ _LONGEST_HOSTNAME: Final = 64  # the kernel's, and that of hostname(7)
 # own. The name also goes into sshd -T -C, where a comma ends it, and ssh_config, where % begins a token.
 _LOGIN: Final = (
     r"(?=.{1,255}$)(?![- ])"
-    r"([^\x00-\x20\x7f'\"`;&<>|(){}%,\\]|\\(?!$)| (?![- ]|$))+"
+    r"([^\x00-\x20\x7f'"
+    r'"`;&<>|(){}%,\\]|\\(?!$)| (?![- ]|$))+'
 )
 _RESERVED_HOSTS: Final = frozenset({"hypervisor", "localhost", "auto", "none", "default"})
 

@@ -17,6 +17,7 @@ from labrun.inventory.file.jsonschema import home_of_key, known_keys
 from labrun.inventory.file.problems import MOST_GUESSES, Path, Report, closest, did_you_mean, shown
 from labrun.inventory.file.pydantic_types import OWN_ERROR
 from labrun.inventory.file.schema import LabFile
+from labrun.inventory.file.synonyms import example_of, missing_space, said_by_labrun, synonym
 from labrun.inventory.file.yaml_tree import Node, plain
 
 __all__ = ["Dropped", "read_shape"]
@@ -26,6 +27,7 @@ _NAMED: Final = ("networks", "hosts", "groups", "images", "filters")
 # dropped. In sections not listed here, an entry is always dropped as a whole.
 _WHOLE: Final = {"hosts": ("networks", "address"), "groups": ("hosts",)}
 _UNITS: Final = {"memory": "MiB as a number, such as 512", "disk": "GiB as a number, such as 10"}
+_PAIRS: Final = "`key: value` pairs"
 _ROUNDS: Final = 4
 
 
@@ -45,7 +47,8 @@ def read_shape(root: Node, report: Report) -> tuple[LabFile, Dropped]:
     """Return the file as models, without the parts that are reported as wrong."""
     data, cut = plain(root), Dropped()
     if not isinstance(data, dict):
-        report.add((), "a lab file is a mapping with the keys name, networks, hosts, ...")
+        what = "a lab file has the keys name, networks, hosts, ..."
+        report.add((), what, missing_space(root.written))
         report.raise_if_any()
         data = {}
     for path in _nulls(data, ()):
@@ -103,13 +106,14 @@ def _meant_keys(data: dict[str, Any], faults: Sequence[tuple[Any, Path]]) -> set
 
 def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
     """Return the path of the key that a misspelt one stands for, so that it is not reported as missing."""
-    if home_of_key(str(path[-1]), path[:-1]):
-        return None
     here: Any = data
     for part in path[:-1]:
         here = here[part]
     known = [key for key in known_keys(path[:-1]) if key not in here]
-    name = closest(str(path[-1]), known)
+    name = synonym(str(path[-1]), known)
+    if name is None and home_of_key(str(path[-1]), path[:-1]):
+        return None
+    name = name or closest(str(path[-1]), known)
     return (*path[:-1], name) if name else None
 
 
@@ -149,7 +153,10 @@ def _say(fault: Any, path: Path, report: Report) -> None:
         key = str(loc[-1])
         home = home_of_key(key, path[:-1])
         known = known_keys(path[:-1])
-        report.add(path, "unknown key", f"it belongs to {home}" if home else report.guess(key, known))
+        if word := synonym(key, known):
+            report.add(path, "unknown key", said_by_labrun(word))
+        else:
+            report.add(path, "unknown key", f"it belongs to {home}" if home else report.guess(key, known))
     elif kind == "missing":
         report.add((*path, str(loc[-1])), "this key is missing", line=report.line_of(path))
     elif kind == OWN_ERROR:
@@ -175,11 +182,15 @@ def _of_type(
         "string_type": "text",
         "int_type": "a whole number",
         "bool_type": "true or false",
-        "dict_type": "a mapping",
-        "model_type": "a mapping",
-        "model_attributes_type": "a mapping",
+        "dict_type": _PAIRS,
+        "model_type": _PAIRS,
+        "model_attributes_type": _PAIRS,
         "list_type": "a list",
     }.get(kind)
+    if wanted == _PAIRS:
+        example = example_of(path)
+        hint = missing_space(value) or (f"such as {example}" if example else None)
+        return f"expected {wanted}, got {shown(value)}", hint
     if wanted:
         return f"expected {wanted}, got {shown(value)}", _UNITS.get(key) if kind == "int_type" else None
     if kind == "greater_than_equal":

@@ -17,6 +17,7 @@ import yaml
 from labrun.errors import LabFileError, Problem
 from labrun.inventory.file.problems import Path, Report, quoted, spelled
 from labrun.inventory.file.source import Source
+from labrun.inventory.file.synonyms import missing_space
 
 __all__ = ["Node", "Plain", "is_in", "line_in", "parse_tree", "plain"]
 
@@ -289,6 +290,13 @@ def _resolved(text: str) -> Scalar:
     return int(text) if _INTEGER.fullmatch(text) else text
 
 
+def _without_space(lines: list[str], line: int) -> int | None:
+    """Return the number of the line ``key:value`` that ends before this one, None if there is none."""
+    above = (number for number in range(line - 1, 0, -1) if lines[number - 1].strip())
+    number = next(above, None)
+    return number if number is not None and missing_space(lines[number - 1]) else None
+
+
 def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     lines = source.text.splitlines() or [""]
     mark, opened, context = error.problem_mark or error.context_mark, error.context_mark, error.context or ""
@@ -303,6 +311,8 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
         line, what = opened.line + 1, "a bracket is not closed"
     elif "\t" in indent or (mark is not None and text[mark.column : mark.column + 1] == "\t"):
         what, hint = "a tab is used where YAML wants spaces", "indent with spaces"
+    elif "mapping values are not allowed" in what and (slip := _without_space(lines, line)):
+        line, what, hint = slip, "this is not valid YAML", missing_space(lines[slip - 1])
     elif "mapping values are not allowed" in what:
         what = "this is not valid YAML: a colon starts a mapping where none is allowed"
         hint = "the indentation is wrong, or a value with a colon needs quotes"

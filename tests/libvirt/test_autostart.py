@@ -1,4 +1,4 @@
-"""Containers with `autostart: true` start with the hypervisor, by libvirt's hook; others do not."""
+"""A container with `autostart` starts with the hypervisor, its root mounted and its rules loaded."""
 
 from __future__ import annotations
 

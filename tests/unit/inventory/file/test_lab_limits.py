@@ -168,10 +168,12 @@ def test_the_option_and_its_variable(tmp_path: Path) -> None:
     (tmp_path / "folder" / "lab.yaml").write_text(lab)
     refused = run_labrun("validate", cwd=tmp_path / "folder")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == (
-        '{path}:2: hosts.a.files./f.src: "../secret" is outside the lab file\'s folder'
-        " (--allow-outside permits it)\nerror: {path} has 1 problem\n"
-    ).format(path=tmp_path / "folder" / "lab.yaml")
+    path = tmp_path / "folder" / "lab.yaml"
+    assert refused.stderr.startswith(
+        f'{path}:2: hosts.a.files./f.src: "../secret" is outside the lab file\'s folder'
+        " (--allow-outside permits it)\n"
+    )
+    assert refused.stderr.endswith(f"\nerror: {path} has 1 problem\n")
     for words, env in ((["--allow-outside"], {}), ([], {"LABRUN_ALLOW_OUTSIDE": "1"})):
         done = run_labrun("validate", *words, cwd=tmp_path / "folder", env=env)
         assert (done.returncode, done.stderr) == (0, "")
@@ -323,7 +325,7 @@ def test_what_stands_in_a_lab_file_s_place_is_not_waited_for(
     assert done.returncode == 2
     assert done.stdout == ""
     if command == "validate" and says:
-        assert done.stderr == f"odd.yaml:1: {says}\nerror: odd.yaml has 1 problem\n"
+        assert done.stderr == f"odd.yaml: {says}\nerror: odd.yaml has 1 problem\n"
 
 
 BOMB = "name: demo\na: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

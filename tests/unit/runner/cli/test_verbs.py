@@ -71,7 +71,8 @@ def test_validate_reports_every_problem(lab: Path) -> None:
     )
     done = run_labrun("validate", cwd=lab)
     assert (done.returncode, done.stdout) == (2, "")
-    lines = [line for line in done.stderr.splitlines() if "has no effect" not in line]
+    said = done.stderr.splitlines()
+    lines = [line for line in said if "has no effect" not in line and not line.startswith(" ")]
     assert len(lines) == 3
     assert "hosts.gate.role" in lines[0]
     assert "hosts.web.networks.net1" in lines[1]
