@@ -110,12 +110,16 @@ class Shown:
         return self._translating[host]
 
     def refuses(self, host: str, proto: Proto) -> bool:
-        """Tell whether any rule on a host names a protocol, or all but another, and drops something."""
+        """Tell whether any rule on a host names a protocol, or all but another, and drops something.
+
+        A rule of ``ip rule`` for a protocol may refuse it.
+        """
         if (host, proto) not in self._refusing:
             capture = self.capture(host)
             chains = capture.evidence.after.values() if capture is not None else ()
             texts = (rule.text for chain in chains for rule in chain.rules)
-            self._refusing[host, proto] = any(
+            policies = capture.evidence.rules if capture is not None else ()
+            self._refusing[host, proto] = any("ipproto" in rule.conditions for rule in policies) or any(
                 _NAMES[proto].search(text) and _REFUSES.search(text) for text in texts
             )
         return self._refusing[host, proto]

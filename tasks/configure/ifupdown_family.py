@@ -35,7 +35,8 @@ __all__ = ["Ifupdown"]
 
 _BOOT = boot_probe(UNITS)
 _ENABLED = Probe(
-    script=f"if command -v ifup >/dev/null && [ -e /etc/network/interfaces ]; then\n{_BOOT.script}fi\n"
+    script=f"if command -v ifup >/dev/null && [ -e /etc/network/interfaces ]; then\n{_BOOT.script}fi\n",
+    after=_BOOT.after,
 )
 
 

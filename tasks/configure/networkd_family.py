@@ -29,7 +29,7 @@ __all__ = ["Netplan", "Networkd"]
 _STOPPED = "systemd-networkd is not running: `systemctl start systemd-networkd`"
 _BOOT = boot_probe(UNITS)
 # After the probe of its state, which says whether it runs. Elsewhere systemd need not be asked.
-_ENABLED = Probe(script=f'if [ -n "$runs" ]; then\n{_BOOT.script}fi\n', after=(PROBE,))
+_ENABLED = Probe(script=f'if [ -n "$runs" ]; then\n{_BOOT.script}fi\n', after=(PROBE, *_BOOT.after))
 
 
 class Networkd:

@@ -824,6 +824,30 @@ def test_a_router_that_drops_all_of_tcp_is_named_though_echoes_get_through(
         assert found.why.startswith(f"{host}: nftables drops TCP: inet x, chain c: ")
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("conditions", "action", "is_named"),
+    [
+        ("ipproto tcp", "prohibit", True),
+        ("ipproto ipproto-6", "blackhole", True),
+        ("ipproto 6", "unreachable", True),
+        ("ipproto udp", "prohibit", False),
+        ("ipproto tcp sport 22", "prohibit", False),
+        ("ipproto tcp", "lookup 99", False),
+    ],
+)
+def test_a_router_whose_rules_refuse_all_of_tcp_is_named(
+    conditions: str, action: str, version: Version, *, is_named: bool
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    rule = PolicyRule(9, None, None, action, version, "", conditions)
+    captures["host00"] = evidence(rules=(rule,))(captures["host00"])
+    found = cause_of_blocked(Shown(of, captures), paths(of, version).path("host01", "host03"), "tcp")
+    why = f"host00: TCP is refused: ip rule 9: from all {conditions} {action}"
+    assert (found.why if found is not None else None) == (why if is_named else None)
+
+
 def test_what_labrun_s_own_firewall_drops_and_a_policy_are_no_fault_of_a_router() -> None:
     of = dual_stack()
     base = "\t\ttype filter hook forward priority filter; policy drop;\n"
