@@ -101,10 +101,11 @@ done
 [ -e "$live/decided" ] || echo undo >"$live/decided"
 }
 
-# The guard's folder is hidden or gone, and nobody has decided: what was mounted over it goes, or its copy in memory
-# takes its place. Whoever ends the guard removes that copy first.
+# The guard's folder is hidden or gone: what was mounted over it goes, or its copy in memory takes its place. Whoever
+# ends the guard removes that copy first.
 recover() {
-[ -d "$live/spare" ] && [ ! -e "$live/decided" ] || return
+[ ! -d "$guard" ] || return 0
+[ -d "$live/spare" ] || return
 mount_state >"$live/mounts"
 mount_difference "$live/spare/mounts" "$live/mounts" >"$live/todo"
 while IFS= read -r recover_place; do

@@ -149,7 +149,7 @@ _BOOT = {
         more="files: {/etc/systemd/system-generators/x: {mode: '0755', content: "
         '"#!/bin/sh\\nln -s /dev/null $2/ssh.service\\n"}}'
     ),
-    "machineid": on_change("rm /etc/machine-id; echo 'disable *' >/etc/systemd/system-preset/00-x.preset"),
+    "machineid": on_change("rm /etc/machine-id; mkdir -p /etc/systemd/system-preset; echo 'disable *' >/etc/systemd/system-preset/00-x.preset"),
     # What a boot mounts and cleans.
     "fstabhome": only_file("/etc/fstab", "tmpfs /home tmpfs defaults 0 0\n"),
     "fstabssh": only_file("/etc/fstab", "tmpfs /etc/ssh tmpfs nofail 0 0\n"),
@@ -158,7 +158,7 @@ _BOOT = {
         files={
             f"{_UNITS}/home.mount": (
                 "[Mount]\nWhat=tmpfs\nWhere=/home\nType=tmpfs\n[Install]\nWantedBy=multi-user.target\n",
-                None,
+                "systemctl daemon-reload",
             )
         },
         services={"home.mount": "enabled"},
@@ -263,7 +263,7 @@ _GUARD = {
     "hiddenvar": on_change("mount -t tmpfs none /var; systemctl stop ssh"),
     "norun": on_change("rm -rf /run/labrun-guard; systemctl stop ssh"),
     "maskguard": on_change("ln -sf /dev/null /etc/systemd/system/labrun-guard.service; systemctl stop ssh"),
-    "noproc": on_change("umount -l /proc; systemctl stop ssh; mount -t tmpfs none /proc"),
+    "noproc": on_change("systemctl stop ssh; mount -t tmpfs none /proc"),
     "nosh": on_change("mount --bind /bin/false /usr/bin/dash; systemctl stop ssh"),
     "nosystemctl": on_change("systemctl stop ssh; mount --bind /bin/false /usr/bin/systemctl"),
     "notrees": on_change("rm -rf /etc/.labrun-tree /etc/ssh; systemctl stop ssh"),
