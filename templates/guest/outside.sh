@@ -137,6 +137,8 @@ rm -f /var/lib/NetworkManager/NetworkManager.state
 
 # Restore the active profile of each device, then check addresses and routes once more.
 put_back_nm() {
+# Profiles of the same UUID that the change had NetworkManager read.
+if [ -e "$guard/reloaded" ] && timeout 20 nmcli connection reload; then rm -f "$guard/reloaded"; fi
 [ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
 timeout 20 nmcli connection reload
 while IFS=: read -r nm_uuid nm_device; do
