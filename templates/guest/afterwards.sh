@@ -56,6 +56,9 @@ esac
 if command -v ss >/dev/null && [ -z "$(way_listeners)" ]; then
 echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
 fi
+if [ -e "$guard/greets" ] && ! way_greets "${way_server%%%*}" "$way_port"; then
+echo "sshd listens on ${way_server%%%*} port $way_port and does not answer"; return 1
+fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
 # Without it, NetworkManager cannot be asked and nobody can put it right from afar.

@@ -75,6 +75,7 @@ set -f
 set -- $came
 set +f
 echo "${1-} ${2-} ${3-} ${4%%[!0-9]*}" >"$guard/way"
+if [ -n "$wide" ] && [ -n "${3-}" ] && way_greets "${3%%%*}" "${4%%[!0-9]*}"; then : >"$guard/greets"; fi
 if [ -n "$wide" ]; then
 kernel_now >"$guard/kernel"
 unit_state >"$guard/units"

@@ -62,7 +62,7 @@ decided=
 kill -0 $await_tick || break
 done 2>/dev/null
 if [ ! -d "$guard" ]; then
-[ -n "$wide" ] && recover || exit 0
+[ -n "$wide" ] && [ ! -e "$live/decided" ] && recover || exit 0
 echo undo >"$live/decided"; return
 fi
 [ ! -e "$guard/confirmed" ] || exit 0

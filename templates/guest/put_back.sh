@@ -42,6 +42,7 @@ for attempt_section in $sections; do
 attempt_said=$( exec 2>&1 </dev/null; set -e; "undo_$attempt_section" )
 attempt_status=$?
 # It may have run the command that hides them again.
+[ "$on" != live ] || [ -z "$wide" ] || recover
 [ "$on" != live ] || [ ! -e "$guard/mounts" ] || uncover
 printf '%s\n' "$attempt_said"
 if [ $attempt_status -eq 0 ]; then true >"$live/done.$attempt_section"
