@@ -44,7 +44,7 @@ hosts:
 # systemd-networkd adds it.
 STATE = r"""
 ip -o address show | sed 's/ *valid_lft.*//; s/ tentative//; s/ dynamic//' |
-sed 's/ metric [0-9]*//; s/^[0-9]*: //' | sort
+sed 's/ metric [0-9]*//; s/ nodad//; s/^[0-9]*: //' | sort
 ip route show table all | grep -vE '^(multicast|anycast|broadcast|ff00|fe80)|table local' |
 sed 's/ expires [0-9]*sec//; /proto kernel/s/ metric [0-9]*//' | sort
 cd /etc; find . -name resolv.conf -prune -o -type f -printf '%p %m %U:%G ' -exec sha256sum {} ';' | sort
