@@ -68,5 +68,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Check the lab file without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
     "schedule": ("schedule", "Check the lab for drift regularly with systemd or cron."),
+    "mcp": (
+        "mcp.command",
+        "Serve the lab to a program that speaks the Model Context Protocol, until it closes the input.",
+    ),
     "completion": ("completion", "Print the shell code that completes labrun's command line."),
 }
