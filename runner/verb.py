@@ -46,11 +46,12 @@ class Terminated(KeyboardInterrupt):
 class VerbCommand(click.Command):
     """A command with the global options; ``own_format`` = all but ``--format``.
 
-    ``recorded`` means that its runs are kept in the lab's history.
+    ``recorded`` means that its runs are kept in the lab's history. ``body`` is the function behind it.
     """
 
     own_format = False
     recorded = False
+    body: Callable[..., Report]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's options and the global ones in separate sections."""
@@ -146,6 +147,7 @@ def verb(
         )
         command.own_format = own_format
         command.recorded = recorded
+        command.body = body
         if group is not None:
             group.add_command(command)
         return command

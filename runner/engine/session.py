@@ -196,7 +196,7 @@ def open_session(invocation: Invocation) -> Session:
     """
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
-    lab = load(invocation)
+    lab = load(invocation, quiet=invocation.silent)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
     invocation.recording.begin(invocation, lab.name, lab.digest)
@@ -204,7 +204,7 @@ def open_session(invocation: Invocation) -> Session:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
-    if choice.uri.startswith("lxc"):
+    if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
     enter_network(choice.uri)
