@@ -37,9 +37,18 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "report": ("labrun report -o lab.html",),
     "break": (
         "labrun break",
+        "labrun break --level easy --hosts @router",
+        "labrun break --list",
         "labrun break gateway-wrong --seed 7",
     ),
     "mend": ("labrun mend",),
+    "lesson": ("labrun lesson start --level easy", "labrun lesson check", "labrun lesson score -o score.xml"),
+    "lesson start": ("labrun lesson start", "labrun lesson start --faults 3 --level medium --seed 7"),
+    "lesson check": ("labrun lesson check",),
+    "lesson hint": ("labrun lesson hint",),
+    "lesson skip": ("labrun lesson skip",),
+    "lesson score": ("labrun lesson score", "labrun lesson score -o score.xml"),
+    "lesson stop": ("labrun lesson stop -y",),
     "status": ("labrun status", "labrun status --json"),
     "net": ("labrun net", "labrun net --rules"),
     "capture": (

@@ -9,7 +9,7 @@ __all__ = ["ELSEWHERE", "GROUPS"]
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Creating and removing": (*("validate", "schema", "plan", "up", "down", "start", "stop", "restart"),),
     "Configuring and verifying": ("configure", "verify", "drift", "schedule"),
-    "Breaking and mending": ("break", "mend"),
+    "Breaking and mending": ("break", "mend", "lesson"),
     "Drawings and reports": ("graph", "report"),
     "Looking back": ("history", "show", "diff"),
     "Looking and logging in": (

@@ -118,6 +118,7 @@ CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SET
 _OF_RUNS = (
     "guard",
     "fault",
+    "lesson",
     "configure",
     "drift",
     "exec",
