@@ -119,6 +119,7 @@ _OF_RUNS = (
     "guard",
     "fault",
     "lesson",
+    "lab",
     "configure",
     "drift",
     "exec",
