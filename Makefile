@@ -35,7 +35,7 @@ install: ## install the system packages that are missing (says which; needs root
 $(VENV)/labrun.stamp: pyproject.toml | install
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer" >&2; exit 1; }
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[libvirt]'
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/labrun.stamp
@@ -89,6 +89,22 @@ test-unit: JOBS = 6
 test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
 	@$(PYTEST) tests/unit -m "not full" $(PYTEST_ARGS)
 
+.PHONY: docs
+docs: $(VENV)/dev.stamp ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	echo "site/index.html"
+
+.PHONY: test-pythons
+test-pythons: | install ## run the unit tests on each Python from 3.11 on that is installed
+	@for python in $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor))); do
+	    place=$(VENV)/pythons/$$(basename "$$python")
+	    echo "$$python" >&2
+	    test -x "$$place/bin/pip" || "$$python" -m venv "$$place"
+	    "$$place/bin/pip" install --quiet --disable-pip-version-check --editable '.[dev]'
+	    env -u PYTHONDONTWRITEBYTECODE "$$place/bin/pytest" --numprocesses 6 --dist loadfile --no-loadscope-reorder \
+	        tests/unit -m "not full" $(PYTEST_ARGS)
+	done
+
 .PHONY: check
 check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 	@$(VENV)/bin/ruff check .
@@ -106,6 +122,15 @@ shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ss
 .PHONY: bench
 bench: $(VENV)/dev.stamp image ## measure labrun and what it is compared with
 	@$(VENV)/bin/python -m benchmarks
+
+.PHONY: package
+package: $(VENV)/dev.stamp ## build the source package and the wheel in dist/, and check their metadata
+	@$(VENV)/bin/python -m hatchling build -d dist
+	$(VENV)/bin/twine check --strict dist/*.tar.gz dist/*.whl
+
+.PHONY: deb
+deb: $(VENV)/dev.stamp ## build the Debian package in dist/
+	@$(VENV)/bin/python -m release.deb dist
 
 .PHONY: clean
 clean: ## remove caches and build products; labs and images stay

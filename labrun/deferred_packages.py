@@ -5,6 +5,8 @@ Submodules are imported as ever: ``import nornir.core`` finds them without runni
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import threading
 from importlib.machinery import ModuleSpec
@@ -12,8 +14,10 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["defer"]
+__all__ = ["defer", "defer_metadata"]
 
+_METADATA = "importlib.metadata"
+_PLAIN = re.compile(r"[A-Za-z0-9_]+")
 _running = threading.RLock()
 
 
@@ -33,6 +37,37 @@ def defer(name: str) -> None:
     parent, _, child = name.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, package)
+
+
+def defer_metadata() -> None:
+    """Defer ``importlib.metadata``, though packages such as paramiko ask it for their version at once.
+
+    That alone has an answer without it.
+    """
+    defer(_METADATA)
+    metadata = sys.modules[_METADATA]
+    if type(metadata) is _Deferred:
+        vars(metadata)["version"] = _version
+
+
+def _version(distribution: str) -> str:
+    """Return the installed version by the name of its folder, else as ``importlib.metadata`` does."""
+    if _PLAIN.fullmatch(distribution):
+        for place in sys.path:
+            try:
+                with os.scandir(place or ".") as entries:
+                    names = [entry.name for entry in entries]
+            except OSError:
+                continue
+            for name in names:
+                if name.startswith(f"{distribution}-") and name.endswith(".dist-info"):
+                    return name[len(distribution) + 1 : -len(".dist-info")]
+    metadata = sys.modules[_METADATA]
+    if vars(metadata).get("version") is _version:
+        # Now its own one is asked for, and runs its code.
+        del vars(metadata)["version"]
+    found: str = metadata.version(distribution)
+    return found
 
 
 class _Deferred(ModuleType):

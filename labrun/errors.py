@@ -4,6 +4,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── UsageError                  exit 2   the command line is invalid or cannot be run
 ├── LabFileError                exit 2   the lab file is invalid; carries every problem
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
+│   ├── NoLibvirtError          exit 5   this Python has no libvirt-python
 │   ├── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
 │   └── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
 ├── LockedError                 exit 1   another labrun is working on this lab
@@ -33,6 +34,7 @@ __all__ = [
     "LabFileError",
     "LabrunError",
     "LockedError",
+    "NoLibvirtError",
     "Problem",
     "TransportError",
     "UnreachableError",
@@ -112,6 +114,10 @@ class HypervisorError(LabrunError):
 
     exit_code = 5
     is_of_machine = True
+
+
+class NoLibvirtError(HypervisorError):
+    """Report that this Python has no libvirt-python: no hypervisor can be asked for anything."""
 
 
 class ForeignObjectError(HypervisorError):

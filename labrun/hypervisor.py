@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
 from labrun.libvirt_calls import is_blocked, opened, watch
+from labrun.libvirt_package import is_libvirt_missing, not_installed
 
 if TYPE_CHECKING:
     from libvirt import virConnect
@@ -56,10 +57,7 @@ def _libvirt() -> Any:
     try:
         import libvirt
     except ImportError as error:
-        hint = f"`{sys.executable} -m pip install libvirt-python` installs it"
-        raise HypervisorError(
-            f"libvirt-python cannot be loaded: {error}", step="libvirt", hint=hint
-        ) from error
+        raise not_installed(error) from error
 
     watch(libvirt, "libvirtmod")
     return libvirt
@@ -135,7 +133,9 @@ def _reason(error: Any) -> str:
 
 
 def as_hypervisor_error(error: Exception) -> HypervisorError | None:
-    """Return a libvirtError as a HypervisorError, None for any other error."""
+    """Return a libvirtError, or an import of libvirt that failed, as a HypervisorError, else None."""
+    if isinstance(error, ImportError) and is_libvirt_missing(error):
+        return not_installed(error)
     libvirt = sys.modules.get("libvirt")
     if libvirt is None or not isinstance(error, libvirt.libvirtError):
         return None

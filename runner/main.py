@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 import click
 
 from labrun import __version__
-from labrun.deferred_packages import defer
+from labrun.deferred_packages import defer, defer_metadata
 from labrun.errors import UsageError
 from labrun.libvirt_calls import end_blocked, is_blocked
-from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.invocation import Format, Invocation
 from labrun.runner.cli.options import format_option_sections, global_options
 from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import say, use_lossy_streams
@@ -192,17 +192,18 @@ def _origin(error: click.UsageError) -> str:
 def _fail(error: UsageError, args: Sequence[str], ctx: click.Context | None) -> int:
     # labrun itself is not in the table of commands.
     command = " ".join(ctx.command_path.split()[1:]) if ctx else ""
-    json = wants_json(args, os.environ, ctx)
-    return emit(Report(error=error), Invocation(command, format="json" if json else "table"))
+    return emit(Report(error=error), Invocation(command, format=wanted_format(args, os.environ, ctx)))
 
 
-def wants_json(args: Sequence[str], environ: Mapping[str, str], ctx: click.Context | None = None) -> bool:
-    """Return whether ``--format`` asks for JSON on a command line that cannot be parsed.
+def wanted_format(
+    args: Sequence[str], environ: Mapping[str, str], ctx: click.Context | None = None
+) -> Format:
+    """Return what ``--format`` asks for on a command line that cannot be parsed.
 
     A command with its own ``--format`` ignores the global one and prints errors as text.
     """
     if ctx is not None and isinstance(ctx.command, VerbCommand) and ctx.command.own_format:
-        return False
+        return "table"
     format_ = environ.get("LABRUN_FORMAT", "table")
     for word, following in zip(args, [*args[1:], ""], strict=True):
         if word == "--":
@@ -213,7 +214,7 @@ def wants_json(args: Sequence[str], environ: Mapping[str, str], ctx: click.Conte
             format_ = following
         elif word.startswith("--format="):
             format_ = word.removeprefix("--format=")
-    return format_ == "json"
+    return "json" if format_ == "json" else "github" if format_ == "github" else "table"
 
 
 @contextmanager
@@ -242,8 +243,9 @@ def _be_brief() -> None:
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
     # Nornir reads its own version from its package's metadata, imports a YAML library for a file that labrun
     # does not have, and looks for plugins that labrun does not need.
-    for package in ("nornir", "ruamel.yaml", "importlib.metadata"):
+    for package in ("nornir", "ruamel.yaml"):
         defer(package)
+    defer_metadata()
 
 
 def _leave(code: int) -> NoReturn:

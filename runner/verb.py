@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 import traceback
@@ -119,7 +120,8 @@ def verb(
             ctx = click.get_current_context()
             invocation = invocation_of(ctx, own_format=own_format)
             arguments = {name: value for name, value in ctx.params.items() if name in names}
-            if recorded and not any(arguments.get(aside) for aside in _ASIDE):
+            is_aside = any(arguments.get(aside) for aside in _ASIDE)
+            if recorded and not is_aside:
                 from labrun.runner.history.recording import Recording
 
                 defaults = {
@@ -139,7 +141,7 @@ def verb(
             if (error := _two_documents(params, arguments, invocation)) is not None:
                 run = partial(Report, error=error)
             with log_to_stderr(invocation):
-                return perform(invocation, run)
+                return perform(invocation, run, is_summarised=not is_aside)
 
         command = kind(
             name,
@@ -175,8 +177,8 @@ def _two_documents(
 ) -> UsageError | None:
     """Return the error for two documents that would both go to stdout, None if there is at most one."""
     options = [f"{param.opts[0]} -" for param in params if is_stdout(arguments.get(str(param.name)))]
-    if invocation.json:
-        options.append("--json")
+    if invocation.format != "table":
+        options.append("--json" if invocation.json else f"--format {invocation.format}")
     if len(options) < 2:
         return None
     return UsageError(f"{options[0]} and {options[1]} both write to stdout", hint="name a file")
@@ -210,10 +212,16 @@ def _long(option: click.Option) -> str:
     return next((word for word in option.opts if word.startswith("--")), option.opts[0])
 
 
-def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:
+def perform(
+    invocation: Invocation,
+    body: Callable[[], Report],
+    *,
+    one_line: bool = False,
+    is_summarised: bool = False,
+) -> int:
     """Run a command's body, show its report or error, and return the exit code.
 
-    ``one_line`` as for :func:`emit`.
+    ``one_line`` as for :func:`emit`. With ``is_summarised`` a CI job's summary gets the run, too.
     """
     begin(invocation.timeout)
     try:
@@ -232,6 +240,11 @@ def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
         report = replace(report, interrupted=True, code=invocation.interruption.exit_code)
     # Before the results are shown: a reader of the run's ID may look it up at once.
     invocation.recording.finish(report, invocation.seconds)
+    if is_summarised and "GITHUB_STEP_SUMMARY" in os.environ:
+        from labrun.runner.views.job_summary import SUMMARISED, add_job_summary
+
+        if invocation.command in SUMMARISED:
+            add_job_summary(report, invocation)
     try:
         return emit(report, invocation, one_line=one_line)
     except LabrunError as error:
@@ -271,8 +284,13 @@ def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> i
         return report.exit_code
     if invocation.json:
         write(as_text(document(report, invocation), one_line=one_line))
+    elif invocation.format == "github":
+        from labrun.runner.views.github import places_of, shielded, workflow_commands
+
+        write(shielded(_shown(report, invocation)))
+        write(workflow_commands(report, invocation.command, places_of(invocation)))
     else:
-        _show(report, invocation)
+        write(_shown(report, invocation))
     if report.error is not None:
         show_error(report.error, invocation)
     elif report.interrupted:
@@ -280,13 +298,15 @@ def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> i
     return report.exit_code
 
 
-def _show(report: Report, invocation: Invocation) -> None:
+def _shown(report: Report, invocation: Invocation) -> str:
+    """Return what a person reads: the report's text or its table, then its notes."""
+    parts = []
     if report.text is not None:
-        write(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
+        parts.append(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
     elif report.outcomes:
         from labrun.runner.views.table import render
 
-        write(
+        parts.append(
             render(
                 report.outcomes,
                 stream=sys.stdout,
@@ -300,9 +320,10 @@ def _show(report: Report, invocation: Invocation) -> None:
     if invocation.command != "doctor" and any(
         row.exit_code == HypervisorError.exit_code for row in report.outcomes
     ):
-        write(f"{DOCTOR}\n")
+        parts.append(f"{DOCTOR}\n")
     if report.notes and not invocation.quiet:
-        write("".join(f"{printable(note)}\n" for note in report.notes))
+        parts.append("".join(f"{printable(note)}\n" for note in report.notes))
+    return "".join(parts)
 
 
 def show_error(error: LabrunError, invocation: Invocation) -> None:

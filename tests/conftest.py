@@ -26,6 +26,9 @@ if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Runs of labrun in the tests are not what the job of the tests is about.
+os.environ.pop("GITHUB_STEP_SUMMARY", None)
+
 # What collecting makes stays until the end: to look for garbage meanwhile is a fifth of its time.
 gc.disable()
 load_profile()

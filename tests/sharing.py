@@ -15,7 +15,8 @@ __all__ = ["Groups", "group_of", "rank"]
 # Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
 _MACHINES = (
     *("vms", "vlans_vm", "guard_power_loss", "selinux", "qemu_guest", "qemu_driver", "choose"),
-    *("machines_vm", "image_check", "snapshots_qemu", "snapshots_vm", "vm_changes"),
+    *("machines_vm", "image_check", "snapshots_qemu", "snapshots_vm", "vm_changes", "vm_kernel"),
+    *("vm_families", "vm_jump_host", "vms_by_hand"),
 )
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (

@@ -8,6 +8,7 @@ from typing import TextIO
 from labrun.errors import LabFileError
 from labrun.inventory.file.build import build_lab
 from labrun.inventory.file.jsonschema import json_schema, known_keys
+from labrun.inventory.file.required_version import require_this_version
 from labrun.inventory.file.source import Source, read_source
 from labrun.inventory.file.validate import read_shape
 from labrun.inventory.file.yaml_tree import parse_tree
@@ -30,6 +31,7 @@ def lab_of(source: Source) -> Lab:
     """Return the lab that a file's text describes; raises like :func:`load_lab`."""
     try:
         root, report = parse_tree(source, known_keys)
+        require_this_version(root, report)
         file, cut = read_shape(root, report)
         lab = build_lab(file, cut, source, report)
         report.raise_if_any()

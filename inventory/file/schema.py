@@ -30,6 +30,7 @@ from labrun.inventory.file.name_types import (
 )
 from labrun.inventory.file.network_models import FilterRuleModel, LeftRoutesModel, NetworkModel
 from labrun.inventory.file.pydantic_types import Matching, Section, wrong
+from labrun.inventory.file.required_version import RequiredVersions
 from labrun.inventory.recipes import RecipeName
 
 __all__ = ["ImageModel", "LabFile"]
@@ -66,6 +67,7 @@ class LabFile(Section):
     """The whole lab file."""
 
     name: LabName
+    requires_labrun: RequiredVersions | None = None
     hypervisor: Uri = "auto"
     defaults: Settings = Settings()
     networks: dict[NetworkName, NetworkModel] = Field(default_factory=dict)

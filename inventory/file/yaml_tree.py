@@ -319,6 +319,9 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     elif "<document start>" in what:
         what = "YAML sees the end of the file here, but more follows"
         hint = "is this line indented less than the first?"
+    elif re.search(r": +[>|]\S", text) and "comment or" in what:
+        what = "this is not valid YAML: > and | begin a text of several lines here"
+        hint = "put a value that begins with one of them in quotes"
     elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML word it differently
         what = f"this is not valid YAML: {wanted[1]} is expected here"
     return LabFileError(source.name, (Problem(min(line, len(lines)), "", what, hint),))

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Role
 from labrun.inventory.sshd_ports import login_port
-from labrun.inventory.topology.forwarding import forwarding
-from labrun.inventory.topology.paths import paths
-from labrun.inventory.topology.reach import Connection, reach
 from labrun.inventory.topology.way_in import WayIn, way_in
-from labrun.inventory.topology.wiring import Version, wiring
+
+if TYPE_CHECKING:
+    from labrun.inventory.topology.wiring import Version
 
 __all__ = [
     "Jump",
@@ -82,6 +82,8 @@ def carried_to(lab: Lab, host: str) -> frozenset[str]:
         return frozenset()
     if jump.network is None or lab.hosts[jump.via].nics_on(jump.network):
         return frozenset({jump.via})
+    from labrun.inventory.topology.paths import paths
+
     ways = (paths(lab, version).path(jump.via, host).way for version in jump.versions)
     return frozenset({jump.via}).union(*((*way.through, *way.back) for way in ways))
 
@@ -203,6 +205,10 @@ def _passes(lab: Lab, host: Host, via: str, own: Interface, version: Version) ->
     nics = (*host.nics_on(own.network), *lab.hosts[via].nics_on(own.network))
     if host.firewall is None and all(nic.filter is None for nic in nics):
         return True
+    # In most labs no firewall stands between a host and its jump host, or there is none.
+    from labrun.inventory.topology.reach import Connection, reach
+    from labrun.inventory.topology.wiring import wiring
+
     there = next((each for each in wiring(lab, version).of[host.name] if each.name == own.name), None)
     if there is None:
         return True
@@ -219,6 +225,10 @@ def _beyond(lab: Lab, name: str, via: str) -> Iterator[Jump]:
         for nic in nics:
             yield Jump(via, nic.network, tuple(v for v in _VERSIONS if nic.has(v)), None, nic.name)
         return
+    from labrun.inventory.topology.forwarding import forwarding
+    from labrun.inventory.topology.paths import paths
+    from labrun.inventory.topology.wiring import wiring
+
     for version in _VERSIONS:
         path = paths(lab, version).path(via, name)
         if path.address is None or path.fault is not None:

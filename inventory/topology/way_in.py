@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network
-from labrun.inventory.topology.wiring import Version
+
+if TYPE_CHECKING:
+    from labrun.inventory.topology.wiring import Version
 
 __all__ = ["ALONGSIDE", "BEYOND", "NO_WAY", "WayIn", "distance", "way_in"]
 

@@ -16,6 +16,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "labrun ssh host01",
         "labrun down",
     ),
+    "init": (
+        "labrun init",
+        "labrun init --template dmz",
+        "labrun init --from topology.clab.yml",
+        "labrun init --list",
+    ),
     "plan": ("labrun plan", "labrun plan --prune --json"),
     "up": (
         "labrun up --configure",
@@ -67,6 +73,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "ssh": ("labrun ssh host01", "labrun ssh host01 ip route"),
     "log": ("labrun log host01",),
     "exec": ("labrun exec 'ip -br address'", "labrun exec --hosts @router -- sysctl net.ipv4.ip_forward"),
+    "run": ("labrun run backup.py", "labrun run tasks.py:upgrade --set version=2 --hosts @router --dry-run"),
     "console": ("labrun console host01",),
     "inventory": (
         "labrun inventory -o ssh.conf",

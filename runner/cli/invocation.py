@@ -11,9 +11,9 @@ from typing import Literal
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.report import Report
 
-__all__ = ["DEFAULT_WORKERS", "Invocation", "RunRecord", "new_run_id"]
+__all__ = ["DEFAULT_WORKERS", "Format", "Invocation", "RunRecord", "new_run_id"]
 
-Format = Literal["table", "json"]
+Format = Literal["table", "json", "github"]
 DEFAULT_WORKERS = 32
 
 

@@ -101,7 +101,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     formats = [
         # Both set the same value and the last one wins. The option that reads the variable must come last.
         flag(["--json", "format"], flag_value="json", help="The same as --format json."),
-        option(["--format"], type=click.Choice(["table", "json"]), help="Output format."),
+        option(["--format"], type=click.Choice(["table", "json", "github"]), help="Output format."),
     ]
     return [
         option(

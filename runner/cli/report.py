@@ -29,7 +29,8 @@ class Report:
     (an empty one prints nothing). ``extra`` holds further top-level members of the JSON document, ``notes``
     lines below the table. ``diff`` adds the outcomes' diffs below the table. ``error`` is set if the
     command ended early, ``interrupted`` if the user ended it; the outcomes so far are shown in both cases.
-    ``code`` overrides the exit code. ``is_shown`` = the command has already shown its results, as loops do.
+    ``code`` overrides the exit code. ``is_shown`` = the command has already shown its results, as loops do,
+    ``is_summarised`` = it has already written them to the summary of a CI job.
     """
 
     lab_name: str | None = None
@@ -42,6 +43,7 @@ class Report:
     interrupted: bool = False
     code: int | None = None
     is_shown: bool = False
+    is_summarised: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -7,6 +7,7 @@ __all__ = ["VERBS"]
 # name: (module below labrun.runner.commands, with `:attribute` if that is not `command`; one-line help). A
 # test compares this help with the command's own.
 VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write a commented lab.yaml here, from a template or from another tool's file."),
     "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
     "up": ("up", "Create the lab file's networks and machines, and wait until they answer."),
     "configure": (
@@ -42,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
     "log": ("log", "Show what the hypervisor's filters have refused at a host's NICs."),
     "exec": ("exec", "Run a command on all hosts (or --hosts) in parallel."),
+    "run": ("user_tasks.command", "Run a Nornir task of your own on all hosts (or --hosts)."),
     "console": ("console", "Attach to a host's serial console, already logged in; Ctrl-] ends it."),
     "inventory": ("inventory", "Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script."),
     "start": ("power:start", "Start the machines that are off."),

@@ -20,7 +20,7 @@ from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.out_of_band import explain_failures
-from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, ordered, parse_max_fail
+from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout, max_fail_of, ordered
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
@@ -88,7 +88,7 @@ def command(
     one `redundancy` group are never changed at the same time.
     """
     sections = _sections(only)
-    rollout = Rollout(canary, _max_fail(canary, max_fail))
+    rollout = Rollout(canary, max_fail_of(canary, max_fail))
     session = open_session(invocation)
     if explain and dry_run:
         return _what_differs(session, sections)
@@ -119,13 +119,6 @@ def _sections(only: str | None) -> tuple[str, ...]:
             hint=f"there are {', '.join(SECTIONS)}",
         )
     return tuple(sections)
-
-
-def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
-    if text is not None:
-        return parse_max_fail(text)
-    # A canary that fails must stop the rollout, or it would be useless.
-    return MaxFail(0) if canary is not None else None
 
 
 def _explained(session: Session, sections: Sequence[str]) -> str:
@@ -207,7 +200,7 @@ def configure_hosts(
     )
     with (
         progress(session.hosts, session.invocation),
-        session.engine(located, budget, data, dry_run=dry_run) as nornir,
+        session.engine(located, budget, data, dry_run=dry_run, watched=True) as nornir,
     ):
         result = nornir.run(
             configure,

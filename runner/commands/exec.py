@@ -74,7 +74,7 @@ def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     data = {host: {OPENER: opener} for host, opener in openers.items()}
     # Without SSH no address is needed.
     located = session.locate(leases=via == "ssh")
-    with progress(session.hosts, invocation), session.engine(located, budget, data) as nornir:
+    with progress(session.hosts, invocation), session.engine(located, budget, data, watched=True) as nornir:
         result = nornir.run(run_command, script=script, timeout=budget.deadline)
     rows = with_absence(session, outcomes_of(result, "exec", script))
     text = None if invocation.json else "".join(_prefixed(row) for row in rows)

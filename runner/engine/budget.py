@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from labrun.runner.cli.interruption import Interruption
@@ -34,13 +35,18 @@ class OnSignal:
 _PATIENT = OnSignal()
 
 
+def _nobody(_host: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
 
     ``deadline`` counts from each host's start, None = no limit. ``confirm`` is how many seconds a changed
     host waits for confirmation before it rolls back, None = it does not. ``on_signal`` sets what happens to
-    hosts in progress when a signal arrives.
+    hosts in progress when a signal arrives. ``gone`` tells what has become of a host's machine while the run
+    works on it, empty while it is there; it is asked often, and answers at once.
     """
 
     workers: int = DEFAULT_WORKERS
@@ -49,6 +55,7 @@ class Budget:
     confirm: int | None = CONFIRM_SECONDS
     rollout: Rollout = ALL_AT_ONCE
     on_signal: OnSignal = _PATIENT
+    gone: Callable[[str], str] = _nobody
 
     def __post_init__(self) -> None:
         if min(self.workers, self.connectors) < 1:

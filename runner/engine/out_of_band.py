@@ -52,8 +52,6 @@ def look_inside(
 
     ``results`` are those of a task on the hosts; ``rows`` tells what to read besides the reason.
     """
-    from labrun.tasks.out_of_band.look import LOOK, MOST_SECONDS, look
-
     failed = {
         host: error
         for host, error in results.items()
@@ -61,6 +59,8 @@ def look_inside(
     }
     if not failed or not session.uri or session.invocation.interruption.came:
         return {}
+    from labrun.tasks.out_of_band.look import LOOK, MOST_SECONDS, Glimpse, look
+
     try:
         machines = session.machines()
     except LabrunError:
@@ -74,7 +74,6 @@ def look_inside(
             job = _job(session, host, seen.kind, seen.uri, attempt, wanted)
             data[host] = {LOOK: replace(job, seconds=(session.invocation.timeout or 0.0) * _OF_TIMEOUT)}
     from labrun.runner.engine.results import results_of
-    from labrun.tasks.out_of_band.look import Glimpse
 
     budget = session.budget(MOST_SECONDS, reads=True)
     # Each look has its own seconds, and takes place on this machine's processors: few at a time are quicker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
@@ -14,6 +15,8 @@ from nornir.core.task import AggregatedResult, MultiResult, Task
 from labrun.secrets import Secrets, mask_settings
 
 __all__ = ["RawResults"]
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class RawResults:
@@ -32,7 +35,8 @@ class RawResults:
         with redirect_stdout(io.StringIO()) as printed:
             print_result(result)
         secrets = Secrets.of(_secrets(results[0].host for results in result.values() if results))
-        sys.stderr.write(secrets.mask(mask_settings(printed.getvalue())))
+        text = printed.getvalue() if sys.stderr.isatty() else _COLOUR.sub("", printed.getvalue())
+        sys.stderr.write(secrets.mask(mask_settings(text)))
 
     def task_instance_started(self, task: Task, host: Host) -> None:
         """Do nothing."""

@@ -9,7 +9,17 @@ from types import MappingProxyType
 
 from labrun.errors import UsageError
 
-__all__ = ["ALL_AT_ONCE", "Agenda", "MaxFail", "Rollout", "batches", "next_host", "ordered", "parse_max_fail"]
+__all__ = [
+    "ALL_AT_ONCE",
+    "Agenda",
+    "MaxFail",
+    "Rollout",
+    "batches",
+    "max_fail_of",
+    "next_host",
+    "ordered",
+    "parse_max_fail",
+]
 
 _MAX_FAIL = re.compile(r"(?P<number>\d{1,9})(?P<percent>%?)")
 
@@ -39,6 +49,14 @@ def parse_max_fail(text: str) -> MaxFail:
     if max_fail.percent and max_fail.number > 100:
         raise UsageError(f"{text!r} is more than all hosts", step="--max-fail", hint="at most 100%")
     return max_fail
+
+
+def max_fail_of(canary: int | None, text: str | None) -> MaxFail | None:
+    """Return the limit of ``--max-fail``; none may fail with ``--canary`` alone. Raises UsageError."""
+    if text is not None:
+        return parse_max_fail(text)
+    # A canary that fails must stop the rollout, or it would be useless.
+    return MaxFail(0) if canary is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ class _Run:
         self._workers = min(budget.workers, len(hosts))
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
         self._on_signal = budget.on_signal
+        self._gone = budget.gone
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -218,16 +219,25 @@ class _Run:
         return last
 
     def _overdue(self) -> list[Host]:
+        """Settle the hosts that are not waited for any more, and return them."""
         now = time.monotonic()
-        late = [host for host, share in self._running.values() if share.deadline + _GRACE <= now]
-        for host in late:
-            error = ConnectionLostError(
-                f"not finished after {self._seconds:g} s",
-                host=host.name,
-                hint="--timeout allows more",
-            )
+        errors = [
+            (host, error)
+            for host, share in self._running.values()
+            if (error := self._lost(host, late=share.deadline + _GRACE <= now)) is not None
+        ]
+        for host, error in errors:
             self._settle(host, self._failed(host, error))
-        return late
+        return [host for host, _ in errors]
+
+    def _lost(self, host: Host, *, late: bool) -> ConnectionLostError | None:
+        if fate := self._gone(host.name):
+            reason = f"the machine was {fate} while labrun worked on it"
+            return ConnectionLostError(reason, host=host.name, hint="`labrun up` brings it back")
+        if late:
+            reason = f"not finished after {self._seconds:g} s"
+            return ConnectionLostError(reason, host=host.name, hint="--timeout allows more")
+        return None
 
     def _until_next(self) -> float:
         deadlines = [share.deadline for _, share in self._running.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +14,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import lab_path, load, say_notices
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
+from labrun.runner.engine.gone import GoneMachines
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
 from labrun.state import LabState
@@ -141,11 +142,12 @@ class Session:
         *,
         hosts: Sequence[str] | None = None,
         dry_run: bool = False,
+        watched: bool = False,
     ) -> Iterator[Nornir]:
         """Yield a Nornir over the selected hosts, or over ``hosts``, and close its connections afterwards.
 
         ``data`` is added to the data of each host, by host. A machine that cannot be logged in to gets its
-        channel.
+        channel. With ``watched``, a host whose machine stops meanwhile is not waited for.
         """
         from labrun.inventory.hosts.connections import JUMP
         from labrun.inventory.hosts.locate import other_addresses
@@ -166,7 +168,9 @@ class Session:
         for name, jump in jumps(self.lab).items():
             inventory.hosts[name].data[JUMP] = inventory.hosts[jump.via]
         chosen = frozenset(self.hosts if hosts is None else hosts)
-        with closing_connections(inventory):
+        gone = GoneMachines(self.lab.name, chosen if watched else (), self.machines)
+        budget = replace(budget, gone=gone.why)
+        with closing_connections(inventory), gone.watching():
             try:
                 yield build_nornir(inventory, budget, dry_run=dry_run).filter(
                     filter_func=lambda host: host.name in chosen

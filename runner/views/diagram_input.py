@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from labrun.errors import HypervisorError
+from labrun.errors import HypervisorError, NoLibvirtError
 from labrun.inventory.drawing.diagram import Diagram, diagram
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
@@ -77,7 +77,8 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
     except HypervisorError as error:
         if invocation.lab == "-":  # stdin has been read already
             raise
-        say(f"the last verify cannot be located: {error.reason}")
+        if not isinstance(error, NoLibvirtError):  # then no lab was verified that has one
+            say(f"the last verify cannot be located: {error.reason}")
         return _of_file(invocation)
     lab, hosts = session.lab, session.hosts
 

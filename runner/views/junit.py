@@ -1,7 +1,7 @@
 """Results as JUnit XML for CI systems: one test suite per host.
 
 Use only what Ant's schema and its derivatives have in common: properties, test cases with at most one
-verdict, system-out, system-err.
+verdict, system-out, system-err. The totals at the top are Jenkins' addition, which others take or ignore.
 """
 
 from __future__ import annotations
@@ -24,9 +24,20 @@ def junit(lab: str, command: str, run: str, rows: Sequence[Outcome], seconds: fl
     """Return the document. ``run`` is the run's ID, which begins with its time, ``seconds`` its duration.
 
     ``failed`` is a failure, ``unreachable`` and ``unknown`` are errors, ``warning`` passes and is listed in
-    the suite's system-out.
+    the suite's system-out. The time of a case is what its row took, that of a suite their sum: traces run
+    beside each other, so the whole takes less, and that is the time of ``testsuites``.
     """
-    root = ET.Element("testsuites")
+    verdicts = [look(row.status).junit for row in rows]
+    root = ET.Element(
+        "testsuites",
+        {
+            "name": _clean(f"labrun {command}: {lab}"),
+            "tests": str(len(rows)),
+            "failures": str(verdicts.count("failure")),
+            "errors": str(verdicts.count("error")),
+            "time": f"{seconds:.3f}",
+        },
+    )
     hosts = list(dict.fromkeys(row.host for row in rows))
     for number, host in enumerate(hosts):
         its_rows = [row for row in rows if row.host == host]

@@ -16,15 +16,29 @@ __all__ = ["LIMIT", "markdown"]
 LIMIT = 900_000
 """Size limit in bytes. GitHub allows 1 MiB per step and drops a larger job summary entirely."""
 
+_LONGEST_ERROR = 10_000  # characters
 _WIDEST = 30  # hosts; a wider matrix is unreadable in a browser
 
 
 def markdown(
-    lab: str, command: str, hosts: Sequence[str], rows: Sequence[Outcome], seconds: float, *, ok: bool
+    lab: str,
+    command: str,
+    hosts: Sequence[str],
+    rows: Sequence[Outcome],
+    seconds: float,
+    *,
+    ok: bool,
+    error: str = "",
 ) -> str:
-    """Return the summary. Rows that do not fit into :data:`LIMIT` are left out and counted."""
+    """Return the summary. Rows that do not fit into :data:`LIMIT` are left out and counted.
+
+    ``error`` is the reason why the command ended early, empty if it did not.
+    """
     sign = look(Status.OK if ok else Status.FAILED).sign
-    head = f"## {sign} labrun {command}: {_cell(lab)}\n\n{summary(rows, seconds)}\n"
+    found = summary(rows, seconds) if rows or not error else ""
+    ended = f"**{_cell(error[:_LONGEST_ERROR])}**" if error else ""
+    title = f"labrun {command}: {_cell(lab)}" if lab else f"labrun {command}"
+    head = "\n\n".join(filter(None, (f"## {sign} {title}", ended, found))) + "\n"
     ordered = order(rows)
     wrong = [row for row in ordered if not look(row.status).is_good]
     parts = [head]

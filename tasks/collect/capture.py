@@ -15,6 +15,7 @@ from labrun.inventory.model import Address
 from labrun.outcome import Status
 from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
+from labrun.tasks.collect.durations import Durations, read_durations
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.guest.facts.links import Link, links, nics_by_mac
@@ -78,7 +79,8 @@ class Capture:
     ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
     and pings are by target host and IP version. ``out_of_band`` is why labrun could not log in, if the host
     was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
-    allows no login: then it was read in full, out of band; empty = it allows one.
+    allows no login: then it was read in full, out of band; empty = it allows one. ``durations`` are those of
+    its traces, pings and checks.
     """
 
     links: Mapping[str, Link]
@@ -92,6 +94,7 @@ class Capture:
     checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
     out_of_band: Unreachable | None = None
     no_login: str = ""
+    durations: Durations = field(default_factory=Durations)
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None if unknown."""
@@ -146,6 +149,7 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         seconds=float(raw.get("seconds", 0.0)),
         evidence=read_evidence(facts),
         checks=MappingProxyType(_checks(spec, facts)),
+        durations=read_durations(facts, spec, float(raw.get("seconds", 0.0))),
     )
 
 

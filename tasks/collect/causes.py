@@ -249,8 +249,7 @@ def _drop_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -
 
 
 def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: bool) -> Iterator[Finding]:
-    # Answers follow the translation of the packets that they answer.
-    return iter(()) if back else translated(shown, at)
+    return translated(shown, at, back=back)
 
 
 def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterator[Finding]:

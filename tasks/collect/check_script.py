@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from labrun.tasks.collect.check_spec import CheckSpec
+from labrun.tasks.collect.durations import TIMED
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote
 
@@ -30,12 +31,16 @@ def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
 
     ``has_room`` says that an earlier script has set up ``$tmp``.
     """
-    calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec.kind != "trace"]
+    calls = [
+        f"timed check.{number} try {number} {_call(spec)}"
+        for number, spec in enumerate(specs)
+        if spec.kind != "trace"
+    ]
     if not calls:
         return None
     printing = sum(spec.kind in ("exec", "http") for spec in specs)
     most = max(_LEAST, min(_MOST, _MOST_OF_ALL // max(1, printing)))
-    parts = ["" if has_room else _ROOM, assigned({**_VALUES, "most": most}), guest_script("checks")]
+    parts = ["" if has_room else _ROOM + TIMED, assigned({**_VALUES, "most": most}), guest_script("checks")]
     for start in range(0, len(calls), _AT_ONCE):
         parts += [f"{call} &\n" for call in calls[start : start + _AT_ONCE]] + ["wait\n"]
     parts += [

@@ -32,6 +32,8 @@ FILES = (
     f"{_NET[4]}/conf/*/rp_filter",
     f"{_NET[4]}/conf/*/forwarding",
     f"{_NET[4]}/conf/*/arp_ignore",
+    f"{_NET[4]}/neigh/*/mcast_solicit",
+    f"{_NET[6]}/neigh/*/mcast_solicit",
     f"{_NET[4]}/icmp_echo_ignore_all",
     f"{_NET[4]}/icmp_ratelimit",
     f"{_NET[6]}/icmp/ratelimit",

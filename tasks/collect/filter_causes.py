@@ -11,9 +11,10 @@ from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, nic_name, nic_of
 from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.collect.translations import translations
-from labrun.tasks.guest.facts.nft import Suspect, suspects
+from labrun.tasks.guest.facts.nft import Ruleset, Suspect, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.guest.facts.routes import ObservedRoute
+from labrun.tasks.guest.facts.rules import PolicyRule
 
 __all__ = [
     "Passage",
@@ -40,6 +41,8 @@ _OWN_TABLE = "inet labrun,"
 _USUAL_PAUSE = 1000
 # A full table makes room for a few at a time.
 _FULL = 0.99
+# iproute2 gives the number where the host has no list of names.
+_NUMBERS: dict[Proto, str] = {"tcp": "6", "udp": "17"}
 # The priorities of the kernel's own rules.
 _OWN_RULES = {"local": 0, "main": 32766}
 
@@ -143,19 +146,29 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
     if not last and owner != at.node and local:
         # The kernel itself adds the route of an address that some device has.
         whose = f"{at.target} ({owner}'s)" if owner is not None else str(at.target)
-        of_address, by_hand = f"has {whose} on {local[0].device}", f"a local route to {local[0].prefix}"
+        article = "an" if local[0].kind[0] in "aeiou" else "a"
+        by_hand = f"{article} {local[0].kind} route to {local[0].prefix} in the table local"
+        of_address = f"has {whose} on {local[0].device}"
+        by_hand = f"a local route to {local[0].prefix}" if local[0].kind == "local" else by_hand
         yield Finding(CAUSE, of_address if local[0].is_of_address else by_hand, at.node)
 
 
-def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules not from labrun that translate a connection's first packet at this host."""
+def translated(shown: Shown, at: Passage, *, back: bool = False) -> Iterator[Finding]:
+    """Yield the rules not from labrun that translate a connection's first packet at this host.
+
+    Answers follow the translation of the packets that they answer, but each packet is tracked by itself.
+    """
     hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if at.leaves else ()))
     host = shown.lab.hosts[at.node]
-    # Only a host whose file asks for a firewall or translation needs the state of connections.
-    tracks = host.firewall is not None or host.nat is not None
+    # Only a host whose file or whose own rules ask for the state of connections needs it.
+    tracks = host.firewall is not None or host.nat is not None or _asks_for_state(at.capture.evidence.after)
     for rank, does, what in _changes(shown, at, hooks):
-        if does == "translates" or (does == "does not track" and tracks):
+        if (does == "translates" and not back) or (does == "does not track" and tracks):
             yield Finding(rank, what, at.node)
+
+
+def _asks_for_state(ruleset: Ruleset) -> bool:
+    return any("ct state" in rule.text for chain in ruleset.values() for rule in chain.rules)
 
 
 def rewritten(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -232,6 +245,13 @@ def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
         if number == at.target.version:
             add = f"ip {version}rule add pref {_OWN_RULES[table]} lookup {table}"
             yield Finding(CAUSE, f"no rule looks up the routes of the table {table}: `{add}`", at.node)
+    for rule in _rules_for(shown, at):
+        refuses = not rule.action.startswith("lookup") and not rule.conditional
+        yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
+
+
+def _rules_for(shown: Shown, at: Passage) -> Iterator[PolicyRule]:
+    """Yield the rules of ``ip rule`` that fit the packet, as far as they go by addresses and devices."""
     # To the kernel what a host sends itself comes in by the loopback.
     came = "lo" if at.came is None else _device(shown, at, at.came)
     for rule in at.capture.evidence.rules:
@@ -243,8 +263,7 @@ def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
             and (not came or rule.iif in ("", came))
         )
         if fits is not rule.negated:
-            refuses = not rule.action.startswith("lookup") and not rule.conditional
-            yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
+            yield rule
 
 
 def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -269,6 +288,15 @@ def protocol_refused(shown: Shown, at: Passage) -> Iterator[Finding]:
     for found in _suspects(shown, at):
         if found.sure and not found.text.endswith(": policy drop") and not found.text.startswith(_OWN_TABLE):
             yield Finding(CAUSE, f"nftables drops {at.proto.upper()}: {found.text}", at.node)
+    for rule in _rules_for(shown, at):
+        if not rule.negated and not rule.action.startswith("lookup") and _is_of(rule.conditions, at.proto):
+            yield Finding(CAUSE, f"{at.proto.upper()} is refused: {rule}", at.node)
+
+
+def _is_of(conditions: str, proto: Proto) -> bool:
+    """Tell whether a rule is for a whole protocol, which iproute2 names if it can, and for nothing less."""
+    key, _, value = conditions.partition(" ")
+    return key == "ipproto" and value.removeprefix("ipproto-") in (proto, _NUMBERS[proto])
 
 
 def proven_drops(shown: Shown, at: Passage) -> Iterator[Finding]:

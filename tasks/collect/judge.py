@@ -12,6 +12,7 @@ from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
 from labrun.tasks.collect.check_judge import check_rows
+from labrun.tasks.collect.durations import with_durations
 from labrun.tasks.collect.from_inside import marked_out_of_band
 from labrun.tasks.collect.links import address_rows, expected_addresses
 from labrun.tasks.collect.route_rows import expected_routes, route_rows
@@ -58,6 +59,8 @@ def judge(
         rows.extend(check_rows(shown, implied, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
+        if (capture := shown.capture(host)) is not None:
+            rows[before:] = with_durations(rows[before:], capture.durations)
     return marked_out_of_band(on_borrowed_time(rows, captures), captures) if settings else rows
 
 

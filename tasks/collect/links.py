@@ -77,7 +77,9 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
     elif other is not None:
         why = f"{link.name} has it with another prefix: /{other.network.prefixlen}"
     elif link.port_of:
-        why = f"{link.name} is a port of {link.port_of}: `ip link set dev {link.name} nomaster`"
+        # A bond leaves it down, and with other addresses than it had.
+        release = f"`ip link set dev {link.name} nomaster`, then `labrun configure`"
+        why = f"{link.name} is a port of {link.port_of}: {release}"
     elif len(shown) < len(want) or (leased and not shown):
         off = (
             ipv6_off(capture, link)

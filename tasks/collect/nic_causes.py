@@ -110,12 +110,16 @@ class Shown:
         return self._translating[host]
 
     def refuses(self, host: str, proto: Proto) -> bool:
-        """Tell whether any rule on a host names a protocol, or all but another, and drops something."""
+        """Tell whether any rule on a host names a protocol, or all but another, and drops something.
+
+        A rule of ``ip rule`` for a protocol may refuse it.
+        """
         if (host, proto) not in self._refusing:
             capture = self.capture(host)
             chains = capture.evidence.after.values() if capture is not None else ()
             texts = (rule.text for chain in chains for rule in chain.rules)
-            self._refusing[host, proto] = any(
+            policies = capture.evidence.rules if capture is not None else ()
+            self._refusing[host, proto] = any("ipproto" in rule.conditions for rule in policies) or any(
                 _NAMES[proto].search(text) and _REFUSES.search(text) for text in texts
             )
         return self._refusing[host, proto]
@@ -198,6 +202,10 @@ def neighbour_findings(
     if seen.mac is not None and meant is not None and meant.nic.mac not in ("", seen.mac):
         yield Finding(CAUSE, f"takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}", node)
     elif seen.failed:
+        asks = f"neigh/{link.name}/mcast_solicit"
+        if capture.evidence.setting(asks, version) == 0:
+            what = f"net.ipv{version}.{asks.replace('/', '.')} is 0: it asks for no neighbour"
+            yield Finding(CAUSE, what, node)
         question = Packet(own.address, following, leaves=link.name)
         yield from _unheard(shown, node, question, holder, meant)
         if version == 4 and holder is not None and meant is not None:

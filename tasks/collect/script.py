@@ -8,6 +8,7 @@ from itertools import groupby
 
 from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
+from labrun.tasks.collect.durations import TIMED, TIMES
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.guest.facts import claims, links, routes
@@ -52,7 +53,7 @@ def collect_script(spec: CollectSpec, mark: str) -> str:
 def collect_probes(spec: CollectSpec) -> list[Probe]:
     """Return the probes for a host, in the order they run."""
     # It listens for a while, and everything else goes on meanwhile.
-    probes = [Probe(script=guest_script("room"))] if _needs_room(spec) else []
+    probes = [Probe(script=guest_script("room") + TIMED)] if _needs_room(spec) else []
     probes += [claims.begin(spec.macs)] if spec.macs else []
     probes += [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
@@ -65,6 +66,8 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
     checks = check_probe(spec.checks, has_room=_needs_room(spec))
     if checks is not None:
         probes.append(checks)
+    if _needs_room(spec):
+        probes.append(TIMES)
     if spec.listeners:
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
     probes += [claims.end()] if spec.macs else []
@@ -88,18 +91,22 @@ def _traces(spec: CollectSpec) -> Iterator[str]:
     for wave, members in groupby(sorted(numbered, key=lambda each: each[1].wave), lambda e: e[1].wave):
         yield f"sleep {wave - last}\n" if wave > last else ""
         last = wave
-        calls = [f"trace {n} {_word(trace)} {trace.hops} {_by(trace)}" for n, trace in members]
+        calls = [
+            f"timed trace.{n} trace {n} {_word(trace)} {trace.hops} {_by(trace)}" for n, trace in members
+        ]
         yield from _in_parallel(calls, _AT_ONCE["traces"])
     yield _AGAIN + "holes() {\n:\n"
     for number, trace in numbered:
-        yield f"again {number} {_word(trace)} {_by(trace)}\n"
+        yield f"timed trace.{number} again {number} {_word(trace)} {_by(trace)}\n"
     yield "}\nin_rounds\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
     sized = [(number, trace) for number, trace in numbered if trace.size]
     if sized:
         yield _LARGE
-        calls = [f"large {number} {_word(trace)} {trace.size}" for number, trace in sized]
+        calls = [
+            f"timed trace.{number} large {number} {_word(trace)} {trace.size}" for number, trace in sized
+        ]
         yield from _in_parallel(calls, _AT_ONCE["pings"])
         yield 'capture large cat "$tmp/large"\n'
 
@@ -109,7 +116,7 @@ def _pings(spec: CollectSpec) -> Iterator[str]:
         return
     yield _PING
     calls = [
-        f"{'ping_once' if ping.like is None else 'ping_twice'} {number} {_word(ping)}"
+        f"timed ping.{number} {'ping_once' if ping.like is None else 'ping_twice'} {number} {_word(ping)}"
         for number, ping in enumerate(spec.pings)
     ]
     yield from _in_parallel(calls, _AT_ONCE["pings"])

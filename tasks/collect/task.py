@@ -139,6 +139,7 @@ def _all_rounds(result: Mapping[str, Any]) -> Capture | Unreachable:
             checks={**capture.checks, **later.checks},
             traces={**capture.traces, **later.traces},
             pings={**capture.pings, **later.pings},
+            durations=capture.durations.and_later(later.durations),
         )
     return capture
 

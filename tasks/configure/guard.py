@@ -23,7 +23,6 @@ from labrun.tasks.configure.guard_script import (
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
@@ -121,7 +120,11 @@ class Guard:
         """Return the probes of new gateways, and of the next boot if anything may have changed."""
         gateways = _gateways(plan)
         also = [answers_probe(gateways)] if gateways else []
-        return [*also, next_boot_probe()] if is_wide(plan) else also
+        if not is_wide(plan):
+            return also
+        from labrun.tasks.configure.next_boot import next_boot_probe
+
+        return [*also, next_boot_probe()]
 
     def lapsed(self, plan: HostPlan, facts: Facts) -> bool:
         """Tell whether the guard, which stands until the confirmation, was gone when a look ended."""
@@ -153,7 +156,11 @@ class Guard:
 
     def _next_boot(self, before: Seen, now: Seen) -> str | None:
         """Return why labrun could not log in after the next boot; None where it never does."""
-        return None if self._address is None else next_boot_fault(before, now, self._address)
+        if self._address is None:
+            return None
+        from labrun.tasks.configure.next_boot import next_boot_fault
+
+        return next_boot_fault(before, now, self._address)
 
     def _cut_off(self) -> str | None:
         """Return which hosts behind this one answered before the change and do not now."""

@@ -48,6 +48,8 @@ _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
 # Forwarding has two names, and also changes accept_redirects.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
+_REHEARSAL = ("sshd_reload", "vital", "rehearse_boot", "rehearse")
+
 # A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any
 # service would start this too, because sysinit.target wants it: hence its check of the directory in memory.
 _BOOT_UNIT = unit_file("labrun-guard.service")
@@ -110,7 +112,13 @@ def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
     }
     # Whole folders are only kept, and restored, if anything may have changed in them.
     wide = (
-        "".join(map(guest_script, ("trees", "outside", "hidden", "outside_openrc"))) if is_wide(plan) else ""
+        "".join(
+            map(
+                guest_script, ("sshd_reload", "trees", "outside", "outside_units", "hidden", "outside_openrc")
+            )
+        )
+        if is_wide(plan)
+        else ""
     )
     return (
         f"# labrun: rolls back what run {token.run} changed on this host, unless that is confirmed.\n"
@@ -196,7 +204,7 @@ def nothing_more(token: GuardToken, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: it starts the time to confirm."""
     if not guarded(plan):
         return ""
-    rehearsal = guest_script("rehearse") if is_wide(plan) else ""
+    rehearsal = "".join(map(guest_script, _REHEARSAL)) if is_wide(plan) else ""
     return f"{assigned({'guard': GUARD, 'seconds': token.seconds})}{rehearsal}{guest_script('changed')}"
 
 

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrun.errors import CommandError
 from labrun.inventory.route_patterns import route_pattern
 from labrun.tasks.configure.ifupdown_file import PREFIX, file_path
-from labrun.tasks.configure.ifupdown_nic import IfupdownNic
-from labrun.tasks.configure.ifupdown_script import IfupdownWork, apply_ifupdown, undo_ifupdown
-from labrun.tasks.configure.networkd_nic import usual_metric
 from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.configure.plan import Json, SectionPlan
-from labrun.tasks.guest.facts.ifupdown import FOLDER, PROBE, UNITS, IfupdownState, ifupdown_state, stanzas
+from labrun.tasks.guest.facts.ifupdown import (
+    FOLDER,
+    PROBE,
+    UNITS,
+    IfupdownState,
+    ifupdown_state,
+    only_for,
+    stanzas,
+)
 from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.scripts import quote
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import NMCLI
 
+if TYPE_CHECKING:
+    from labrun.tasks.configure.ifupdown_script import IfupdownWork
+
 __all__ = ["Ifupdown"]
 
 _BOOT = boot_probe(UNITS)
 _ENABLED = Probe(
-    script=f"if command -v ifup >/dev/null && [ -e /etc/network/interfaces ]; then\n{_BOOT.script}fi\n"
+    script=f"if command -v ifup >/dev/null && [ -e /etc/network/interfaces ]; then\n{_BOOT.script}fi\n",
+    after=_BOOT.after,
 )
 
 
@@ -60,11 +69,18 @@ class Ifupdown:
         if state is None:
             refused = (profile.refused("ifupdown is not here", is_there=False) for profile in profiles)
             return SectionPlan(NMCLI.name, tuple(refused))
+        # Most guests are of another family.
+        from labrun.tasks.configure.ifupdown_nic import IfupdownNic
+        from labrun.tasks.configure.ifupdown_script import IfupdownWork, apply_ifupdown, undo_ifupdown
+        from labrun.tasks.configure.networkd_nic import usual_metric
+
         work = IfupdownWork()
         taken: dict[str, str] = {}
         for position, profile in enumerate(profiles):
             IfupdownNic(profile, facts, state, taken, usual_metric(position), want["exclusive"]).plan(work)
-        _strangers(want, profiles, state, work)
+        spared = _spared(profiles, state, taken, work)
+        _strangers(want, profiles, state, work, spared)
+        _leave(spared, state, work)
         touched = tuple(dict.fromkeys([*work.write, *work.remove]))
         return SectionPlan(
             NMCLI.name,
@@ -82,6 +98,8 @@ class Ifupdown:
 def _profile(raw: Mapping[str, Any]) -> Profile:
     """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
     profile = Profile.plain(raw)
+    if profile.device:
+        return replace(profile, fault="VLANs need NetworkManager, and ifupdown has this NIC")
     if not raw["properties"]:
         return profile
     names = ", ".join(raw["properties"])
@@ -89,7 +107,27 @@ def _profile(raw: Mapping[str, Any]) -> Profile:
     return replace(profile, fault=fault)
 
 
-def _strangers(want: Json, profiles: list[Profile], state: IfupdownState, work: IfupdownWork) -> None:
+def _spared(
+    profiles: list[Profile], state: IfupdownState, taken: Mapping[str, str], work: IfupdownWork
+) -> frozenset[str]:
+    """Return the interfaces of the refused NICs: what others' files say of them is all that they have."""
+    refused = {item.name for item in work.items if item.state == "refused"}
+    links = (profile.chosen(state.links, state.nics) for profile in profiles if profile.nic in refused)
+    return frozenset(link.interface for link in links if link is not None) - taken.keys()
+
+
+def _leave(spared: frozenset[str], state: IfupdownState, work: IfupdownWork) -> None:
+    """Leave the stanzas of these interfaces in the files that go for the other NICs."""
+    for path in [path for path in dict.fromkeys(work.remove) if path in state.files]:
+        kept = only_for(state.files[path], spared)
+        if kept:
+            work.remove = [each for each in work.remove if each != path]
+            work.write[path] = kept
+
+
+def _strangers(
+    want: Json, profiles: list[Profile], state: IfupdownState, work: IfupdownWork, spared: frozenset[str]
+) -> None:
     """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
     kept = {file_path(profile.nic) for profile in profiles} | set(work.remove)
     # On an existing machine, NICs that this file does not name may belong to another lab file.
@@ -97,6 +135,7 @@ def _strangers(want: Json, profiles: list[Profile], state: IfupdownState, work: 
     gone = set() if existing else {path for path in state.files if path.startswith(PREFIX)} - kept
     if want["exclusive"]:
         gone |= {path for path in state.files if path.startswith(f"{FOLDER}/")} - kept
+        gone -= {path for path in gone if only_for(state.files[path], spared) == state.files[path]}
     for path in sorted(gone):
         name = path.removeprefix(f"{FOLDER}/")
         have, words = {"profile": f"file {name}"}, Words(diff=f"-{path}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrun.errors import CommandError
 from labrun.inventory.route_patterns import route_pattern
 from labrun.tasks.configure.netplan_store import GENERATED, NetplanFiles
-from labrun.tasks.configure.networkd_nic import NetworkdNic, usual_metric
-from labrun.tasks.configure.networkd_script import NetworkdWork, apply_networkd, undo_networkd
 from labrun.tasks.configure.networkd_store import NetworkFiles, Store
 from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
@@ -23,12 +21,15 @@ from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import NMCLI
 
+if TYPE_CHECKING:
+    from labrun.tasks.configure.networkd_script import NetworkdWork
+
 __all__ = ["Netplan", "Networkd"]
 
 _STOPPED = "systemd-networkd is not running: `systemctl start systemd-networkd`"
 _BOOT = boot_probe(UNITS)
 # After the probe of its state, which says whether it runs. Elsewhere systemd need not be asked.
-_ENABLED = Probe(script=f'if [ -n "$runs" ]; then\n{_BOOT.script}fi\n', after=(PROBE,))
+_ENABLED = Probe(script=f'if [ -n "$runs" ]; then\n{_BOOT.script}fi\n', after=(PROBE, *_BOOT.after))
 
 
 class Networkd:
@@ -59,6 +60,10 @@ class Networkd:
         if state is None or not state.runs:
             refused = (profile.refused(_STOPPED, is_there=False) for profile in profiles)
             return SectionPlan(NMCLI.name, tuple(refused))
+        # Most guests are of another family.
+        from labrun.tasks.configure.networkd_nic import NetworkdNic, usual_metric
+        from labrun.tasks.configure.networkd_script import NetworkdWork, apply_networkd, undo_networkd
+
         work = NetworkdWork()
         taken: dict[str, str] = {}
         for position, profile in enumerate(profiles):

@@ -16,6 +16,7 @@ from labrun.tasks.configure.networkd_boot import network_file_faults
 from labrun.tasks.configure.nm_config import lists, means
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
+from labrun.tasks.guest.facts.links import links
 from labrun.tasks.guest.facts.nft import read_ruleset, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.facts.nm import Device, NmState, observed
@@ -71,6 +72,11 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     sshd = facts.commands.get("boot-sshd")
     if sshd is not None and sshd.status != 0:
         yield f"sshd would not start at the next boot: {sshd.last_line}"
+    yield from _manager_faults(facts)
+    for line in _lines(facts, "boot-needs-failed"):
+        yield f"{line} did not start, and from the next boot on a login needs it"
+    for line in _lines(facts, "boot-hiding"):
+        yield f"at the next boot {line}, which a login needs"
     yield from _fstab_faults(facts)
     for name, result in facts.commands.items():
         kind, _, unit = name.partition(" ")
@@ -79,7 +85,20 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     yield from _firewall_faults(facts)
     yield from _profile_faults(before.facts, facts, address)
     if address is not None:
+        yield from _expiry_faults(before.facts, facts, address)
         yield from network_file_faults(before.facts, facts, address)
+
+
+def _lines(facts: Facts, name: str) -> list[str]:
+    return facts.commands.get(name, _NOTHING).text.splitlines()
+
+
+def _manager_faults(facts: Facts) -> Iterator[str]:
+    """Yield settings of systemd itself that would take sudo and logins their rights."""
+    before = _lines(facts, "boot-manager-before")
+    for line in _lines(facts, "boot-manager"):
+        if line not in before and line.partition("=")[2].strip().lower() not in ("", *_NO):
+            yield f"everything would start without the rights of a login at the next boot: {line.strip()}"
 
 
 def _units(facts: Facts, name: str) -> _Units:
@@ -108,6 +127,7 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
+    yield from _ending_faults(before, now, (*_LISTENERS, *networks))
     for unit in (*_LISTENERS, *networks, "dbus.service"):
         known, found = (set(units.get(unit, {}).get("ConflictedBy", "").split()) for units in (before, now))
         for rival in sorted((found - known) & {*_ON_THE_WAY, *_TARGETS}):
@@ -115,6 +135,25 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
     if target != was and target not in _TARGETS:
         yield f"the next boot would stop at {target or 'nowhere'}"
+
+
+def _ending_faults(before: _Units, now: _Units, names: Iterable[str]) -> Iterator[str]:
+    """Yield the unit that runs for now, but that systemd would stop later."""
+    for unit in names:
+        known, found = before.get(unit, {}), now.get(unit, {})
+        if known.get("ActiveState") == "active" and found.get("ActiveState") == "activating":
+            yield f"{unit} was started and does not tell that it is ready: systemd would stop it"
+        for key, never, words in (
+            ("RuntimeMaxUSec", ("infinity", ""), "would be stopped when it has run for"),
+            (
+                "WatchdogUSec",
+                ("0", "infinity", ""),
+                "would be stopped unless it says each time that it lives, every",
+            ),
+        ):
+            value = found.get(key, "")
+            if value not in never and known.get(key, "") in never:
+                yield f"{unit} {words} {value}"
 
 
 def _runs(units: _Units, unit: str) -> bool:
@@ -211,6 +250,23 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     stepped_back = _priority(settings.get("connection", {})) < _priority(former.get("connection", {}))
     yield from _rival_faults(facts, device, settings, device.available if stepped_back else ())
     yield from _unmanaged_faults(facts, device)
+
+
+def _expiry_faults(before: Facts, facts: Facts, address: str) -> Iterator[str]:
+    """Yield that the address of this login has been given an end; a lease is renewed."""
+    if "link" not in before.commands or "link" not in facts.commands:
+        return
+    was, now = (
+        {
+            each.ip
+            for link in links(read)
+            for each in link.lasting
+            if str(each.ip) == address.partition("%")[0]
+        }
+        for read in (before, facts)
+    )
+    if was - now:
+        yield f"{address} would expire: it had no lifetime before this change"
 
 
 def _way_in(state: NmState, address: str) -> Device | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from labrun.libvirt_package import how_to_install
 from labrun.outcome import Status
 from labrun.tasks.doctor.model import Facts, Finding, LibvirtSide
 
@@ -21,7 +22,9 @@ _NOISE = re.compile(
 
 
 def check_libvirt(facts: Facts) -> Iterator[Finding]:
-    """Judge whether libvirt answers and is new enough."""
+    """Judge whether libvirt answers and is new enough; without libvirt-python nothing was asked."""
+    if not facts.python_libvirt:
+        return
     answering = [side for side in facts.libvirt if not side.error]
     silent = [side for side in facts.libvirt if side.error]
     # With `auto` one driver is enough, and a user who is not root has no containers anyway.
@@ -70,12 +73,14 @@ def check_python(facts: Facts) -> Iterator[Finding]:
     if facts.python_libvirt:
         yield Finding("python", Status.OK, f"{running} has libvirt-python {facts.python_libvirt}")
         return
+    does_without = facts.lab is not None and not facts.lab.needs_hypervisor
     yield Finding(
         "python",
-        Status.FAILED,
+        Status.WARNING if does_without else Status.FAILED,
         f"{running} has no libvirt-python",
-        "labrun needs it to reach libvirt",
-        f"{sys.executable} -m pip install libvirt-python (its build needs libvirt-dev, pkg-config and gcc)",
+        "labrun needs it to reach libvirt; labs of existing machines do without",
+        how_to_install(),
+        hypervisor_fault=not does_without,
     )
 
 

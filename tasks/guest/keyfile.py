@@ -50,6 +50,7 @@ _NO_LINE = re.compile(r"[\n\0]")
 # The table whose routes are compared, as NetworkManager numbers it; 0 = not given.
 _MAIN_TABLE = ("0", "254")
 _LISTS = ("dns", "dns-search", "dns-options")
+_MACS = ("mac-address", "cloned-mac-address", "mac-address-blacklist", "mac-address-denylist")
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
@@ -223,7 +224,8 @@ def properties(sections: Sections) -> dict[str, str]:
 
 
 def _spelled(key: str, value: str) -> str:
-    if key == "mac-address":
+    if key in _MACS:
+        # nmcli writes them in capitals, and labrun does not.
         return value.lower()
     if key in _LISTS:
         return ",".join(_items(value))

@@ -1,11 +1,11 @@
-"""Why a host's own rules drop what a login sends, or what the host answers: nftables, iptables, ARP."""
+"""Why a host drops what a login sends, or what it answers: nftables, iptables, ARP, a full table."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from labrun.tasks.collect.filter_causes import Passage, dropped
+from labrun.tasks.collect.filter_causes import Passage, dropped, untracked
 from labrun.tasks.guest.facts.nft import suspects
 from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.reason import Reason
@@ -18,7 +18,7 @@ _RULE = re.compile(r"-A INPUT (?P<match>.*?)-j (?P<target>DROP|REJECT)\b.*")
 
 
 def filter_reasons(seen: Seen) -> Iterator[Reason]:
-    """Yield the rules that drop what a login sends, or what the host answers."""
+    """Yield what drops the packets of a login at the host, or the host's answers."""
     inward, outward = seen.inward, seen.outward
     if inward is None or outward is None:
         return
@@ -26,6 +26,9 @@ def filter_reasons(seen: Seen) -> Iterator[Reason]:
     yield from as_reasons(dropped(seen.shown, inward), f"nftables drops {port}")
     yield from as_reasons(dropped(seen.shown, outward), f"nftables drops the answers of {port}")
     yield from _arp_reasons(seen, inward)
+    if not seen.attempt.refused:
+        # Its packets are dropped without a word.
+        yield from as_reasons(untracked(inward))
     version = inward.target.version
     chain = seen.login.iptables.get(version, "")
     for line in chain.splitlines():

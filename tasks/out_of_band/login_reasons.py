@@ -15,9 +15,9 @@ from labrun.tasks.out_of_band.attempt import Attempt
 __all__ = ["boot_reasons", "key_reasons", "login_reasons", "sshd_reasons"]
 
 _SYSTEM = {
-    "maintenance": "it is in rescue mode (systemd: maintenance)",
-    "stopping": "it is shutting down (systemd: stopping)",
-    "offline": "systemd is not running in it",
+    "maintenance": "it is in rescue mode ({init}: maintenance)",
+    "stopping": "it is shutting down ({init}: stopping)",
+    "offline": "{init} is not running in it",
 }
 _REFUSAL = re.compile(
     r"not allowed|[Rr]efused|bad ownership|Access denied|denied by|[Ff]ailed|expired|error: |fatal: |"
@@ -33,10 +33,11 @@ def boot_reasons(login: LoginState) -> Iterator[Reason]:
     """Yield why a host as a whole accepts no login: it boots, it halts, it is full, or it is closed."""
     if login.is_booting:
         waiting = ", ".join(login.jobs[:_MOST_JOBS]) or "no unit in particular"
-        yield Reason(f"it is still booting (systemd: {login.boot}, waiting for {waiting})", is_sure=False)
+        tells = f", waiting for {waiting}" if login.init == "systemd" else ""
+        yield Reason(f"it is still booting ({login.init}: {login.boot}{tells})", is_sure=False)
     elif login.boot in _SYSTEM:
-        yield Reason(_SYSTEM[login.boot])
-    elif not login.boot:
+        yield Reason(_SYSTEM[login.boot].format(init=login.init))
+    elif not login.boot and login.init == "systemd":
         yield Reason("its systemd (PID 1) does not answer", is_sure=False)
 
 

@@ -49,7 +49,8 @@ class MachineSpec:
 
     ``domain`` is the libvirt name (``<lab>-<host>``), ``memory`` in MiB, ``disk`` and ``disks`` in GiB,
     ``digest`` the SHA-256 of the lab file. ``every_processor`` = a container is not held to ``vcpus``, as its
-    lab file has none. ``seed`` is partly secret (host private keys): it never goes
+    lab file has none; ``first_processor`` = where a container's processors begin, counted round all of the
+    hypervisor's. ``seed`` is partly secret (host private keys): it never goes
     into logs, rows or libvirt metadata.
     """
 
@@ -68,6 +69,7 @@ class MachineSpec:
     autostart: bool = False
     digest: str = ""
     every_processor: bool = False
+    first_processor: int = 0
 
 
 class Driver(Protocol):

@@ -22,6 +22,7 @@ from labrun.inventory.model import Lab, Network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision import nft
 from labrun.tasks.provision.forward_table import Leading, forward_table, leading
+from labrun.tasks.provision.kept_rules import forget_rules, keep_rules
 from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of, yes_or_no
 from labrun.tasks.state.item import Words, diff_of
 
@@ -140,19 +141,21 @@ def plan_forward(spec: Spec, seen: Observed | None) -> Plan:
 
 def apply_forward(connection: Any, spec: Spec, plan: Plan) -> None:
     """Carry out a plan. Raises HypervisorError."""
-    if plan.action == "none":
-        return
-    _withdraw(spec.full_name)
     if not spec.xml:
-        nft.remove(spec.full_name)
+        remove_forward(connection, spec.lab, spec.full_name)
         return
-    nft.load(spec.xml, spec.full_name)
-    for command in accepting_commands(spec):
-        nft.run(command)
+    # The hypervisor's own connections to 127.0.0.1 leave by the bridge, which is the lab's.
     bridge = _bridges(connection).get(f"{spec.lab}-{spec.name}")
-    if bridge and spec.want["loopback"] == "yes":
-        # The hypervisor's own connections to 127.0.0.1 leave by the bridge, which is the lab's.
-        Path(loopback_switch(bridge)).write_text("1", encoding="ascii")
+    switch = loopback_switch(bridge) if bridge and spec.want["loopback"] == "yes" else ""
+    accepting = accepting_commands(spec)
+    if plan.action != "none":
+        _withdraw(spec.full_name)
+        nft.load(spec.xml, spec.full_name)
+        for command in accepting:
+            nft.run(command)
+        if switch:
+            Path(switch).write_text("1", encoding="ascii")
+    keep_rules(spec.full_name, spec.xml, accepting, f"echo 1 >{shlex.quote(switch)}" if switch else "")
 
 
 def loopback_switch(bridge: str) -> str:
@@ -201,6 +204,7 @@ def _withdraw(name: str) -> bool:
 def remove_forward(connection: Any, lab: str, full_name: str) -> bool:
     """Remove a network's forwards; return False if there were none."""
     del connection, lab
+    forget_rules(full_name)
     gone = _withdraw(full_name)
     return nft.remove(full_name) or gone
 

@@ -16,6 +16,7 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision import nft
 from labrun.tasks.provision.filter_table import filter_table
 from labrun.tasks.provision.filters import apply_filter, filter_spec, observe_filters, remove_filter
+from labrun.tasks.provision.kept_rules import forget_rules, keep_rules
 from labrun.tasks.provision.objects import Observed, Plan, Spec
 from labrun.tasks.provision.rows import AS_IN_FILE
 from labrun.tasks.provision.spoofing_table import guarded, spoofing_table
@@ -128,15 +129,19 @@ def apply_rules(connection: Any, spec: Spec, plan: Plan) -> None:
     if spec.full_name.startswith(_prefix(spec.lab)):
         if plan.action != "none":
             nft.load(spec.xml, spec.full_name)
+        keep_rules(spec.full_name, spec.xml)
         return
     apply_filter(connection, spec, plan)
     if not nft.unusable(str(connection.getURI())):
         # It needed a table before the file changed.
-        nft.remove(filter_table_name(spec.lab, spec.name))
+        table = filter_table_name(spec.lab, spec.name)
+        nft.remove(table)
+        forget_rules(table)
 
 
 def remove_rules(connection: Any, lab: str, full_name: str) -> bool:
     """Remove a filter or table of the lab; return False if there was none."""
     if full_name.startswith(_prefix(lab)):
+        forget_rules(full_name)
         return nft.remove(full_name)
     return remove_filter(connection, lab, full_name)

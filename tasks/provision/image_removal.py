@@ -30,7 +30,7 @@ def require_answer(users: ImageUsers) -> None:
         raise HypervisorError(
             f"nobody can tell which images are in use: {users.unasked}",
             step="image",
-            hint="start libvirtd, then repeat this command",
+            hint=f"{users.remedy}, then repeat this command",
         )
 
 

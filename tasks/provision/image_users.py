@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from labrun.errors import HypervisorError
+from labrun.errors import HypervisorError, NoLibvirtError
 from labrun.hypervisor import connect, translated
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.image_manifest import read_image_manifest
@@ -31,13 +31,15 @@ class ImageUsers:
     """What stands on images now.
 
     ``machines`` has LAB/HOST by image. ``trees`` are the version directories under containers, ``volumes``
-    the names of the images' volumes under VMs. ``unasked`` is the reason why no hypervisor was asked.
+    the names of the images' volumes under VMs. ``unasked`` is the reason why no hypervisor was asked,
+    ``remedy`` what to do about that.
     """
 
     machines: Mapping[str, tuple[str, ...]]
     trees: frozenset[Path] = frozenset()
     volumes: frozenset[str] = frozenset()
     unasked: str = ""
+    remedy: str = "start libvirtd"
 
     def of(self, image: str) -> tuple[str, ...]:
         """Return the machines of an image, LAB/HOST, in order."""
@@ -73,11 +75,13 @@ def find_users() -> ImageUsers:
     machines: dict[str, tuple[str, ...]] = {}
     for image, machine in sorted(found):
         machines[image] = (*machines.get(image, ()), machine)
+    silent = errors[0] if len(errors) == len(uris) else None
     return ImageUsers(
         MappingProxyType(machines),
         frozenset(trees),
         frozenset(volumes),
-        errors[0].reason if len(errors) == len(uris) else "",
+        silent.reason if silent is not None else "",
+        (silent.hint or "") if isinstance(silent, NoLibvirtError) else "start libvirtd",
     )
 
 

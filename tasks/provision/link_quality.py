@@ -21,10 +21,15 @@ WORDS: Final = ("delay", "loss", "duplicate", "corrupt", "rate")
 _TIMES: Final = {"us": 1, "ms": 1000, "s": 1_000_000}
 _RATES: Final = {"bit": 1, "kbit": 1000, "mbit": 10**6, "gbit": 10**9}
 _NUMBER: Final = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>[A-Za-z%]*)")
+_EXACT: Final = ("loss", "duplicate", "corrupt", "rate")
+# tc counts times in parts of a microsecond and rounds them down, twice: 1 us is none, 999 us are 998.
+_ROUNDED: Final = 2
+_SHORTEST: Final = 10
 _LONGEST: Final = 60_000_000
 _SLOWEST: Final = 8000
 _FASTEST: Final = 100 * 10**9
 _WHOLE: Final = 100.0
+_DIGITS: Final = 8
 # Packets that netem holds at most: at 1 Gbit/s more than 100 ms of them.
 _HELD: Final = 10000
 _LEAST_BURST: Final = 3200
@@ -59,17 +64,16 @@ class Quality:
         return " ".join(parts) or "none"
 
     def is_about(self, other: Quality) -> bool:
-        """Tell whether it is the other, but for what the kernel rounds."""
-        pairs = zip(_numbers(self), _numbers(other), strict=True)
-        return all(math.isclose(one, two, rel_tol=1e-3, abs_tol=1e-3) for one, two in pairs)
+        """Tell whether it is the other, but for what the kernel and tc round."""
+        pairs = [(getattr(self, key), getattr(other, key)) for key in _EXACT]
+        times = ((self.delay, other.delay), (self.jitter, other.jitter))
+        return all(math.isclose(one, two, rel_tol=1e-3) for one, two in pairs) and all(
+            math.isclose(one, two, rel_tol=1e-3, abs_tol=_ROUNDED) for one, two in times
+        )
 
 
 NOTHING = Quality()
 """A link as it is."""
-
-
-def _numbers(of: Quality) -> tuple[float, ...]:
-    return of.delay, of.jitter, of.loss, of.duplicate, of.corrupt, of.rate
 
 
 def _time(micros: int) -> str:
@@ -120,8 +124,8 @@ def _value(key: str, word: str, units: Mapping[str, float]) -> float:
 
 def _micros(key: str, word: str) -> int:
     found = round(_value(key, word, _TIMES))
-    if not 1 <= found <= _LONGEST:
-        raise UsageError(f"{key} {word} is out of range", step="tc", hint="1us to 60s")
+    if not _SHORTEST <= found <= _LONGEST:
+        raise UsageError(f"{key} {word} is out of range", step="tc", hint="10us to 60s")
     return found
 
 
@@ -173,9 +177,9 @@ def quality_of_options(kind: str, options: Mapping[str, Any]) -> Quality:
     return Quality(
         delay=round(_number(delay, "delay") * 1_000_000),
         jitter=round(_number(delay, "jitter") * 1_000_000),
-        loss=round(_number(_part(options, "loss-random"), "loss") * _WHOLE, 4),
-        duplicate=round(_number(_part(options, "duplicate"), "duplicate") * _WHOLE, 4),
-        corrupt=round(_number(_part(options, "corrupt"), "corrupt") * _WHOLE, 4),
+        loss=round(_number(_part(options, "loss-random"), "loss") * _WHOLE, _DIGITS),
+        duplicate=round(_number(_part(options, "duplicate"), "duplicate") * _WHOLE, _DIGITS),
+        corrupt=round(_number(_part(options, "corrupt"), "corrupt") * _WHOLE, _DIGITS),
         rate=round(_number(rate, "rate") * 8),
     )
 

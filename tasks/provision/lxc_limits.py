@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import Any
-from zlib import crc32
 
 from labrun.ownership import Tag
 from labrun.tasks.provision.domains import beyond_memory, tag_of
@@ -36,13 +35,12 @@ def beyond_hypervisor(connection: Any, spec: MachineSpec) -> str:
 def processors_of(connection: Any, spec: MachineSpec) -> str:
     """Return the processors that a container is held to, as libvirt writes them, empty for all.
 
-    They begin where the name's checksum says: so containers spread without knowing of each other, and each
-    keeps its own. Raises libvirtError.
+    They begin at the spec's ``first_processor``, round all that are online. Raises libvirtError.
     """
     if spec.every_processor:
         return ""
     online = _online(connection)
-    first = crc32(spec.domain.encode()) % len(online)
+    first = spec.first_processor % len(online)
     return ",".join(map(str, sorted((online * 2)[first : first + min(spec.vcpus, len(online))])))
 
 

@@ -19,7 +19,7 @@ from labrun.tasks.provision.objects import Observed, Plan, item_of, plan_of, yes
 from labrun.tasks.provision.owned import APPLIED, record_of
 from labrun.tasks.provision.reconnect import loose_nics
 from labrun.tasks.provision.state_reasons import reason_of
-from labrun.tasks.state.item import NOTHING, Attributes
+from labrun.tasks.state.item import NOTHING, Attributes, Difference
 
 __all__ = [
     "EVERY",
@@ -34,6 +34,7 @@ __all__ = [
     "processors_in",
     "read_settings",
     "taken_at_start",
+    "waiting_for_start",
     "wanted_settings",
 ]
 
@@ -131,6 +132,21 @@ def _of(driver: str) -> Mapping[str, Setting]:
 def taken_at_start(driver: str, changes: Collection[str]) -> tuple[str, ...]:
     """Return those of the changes that a running machine takes only when it starts next."""
     return tuple(key for key, setting in _of(driver).items() if key in changes and driver in setting.at_start)
+
+
+def waiting_for_start(driver: str, differences: Mapping[str, Difference]) -> tuple[str, ...]:
+    """Return those of the differences that a running machine takes only when it starts next.
+
+    NICs are plugged in and out at once, but one that is there keeps its model.
+    """
+    found = taken_at_start(driver, differences)
+    nics = differences.get("nics")
+    return (*found, "nics") if nics is not None and _has_other_model(nics) else found
+
+
+def _has_other_model(nics: Difference) -> bool:
+    now, wanted = ({word.partition("@")[0]: word.partition("=")[2] for word in text.split()} for text in nics)
+    return any(wanted[mac] != model for mac, model in now.items() if mac in wanted)
 
 
 def from_next_start(settings: Collection[str]) -> str:

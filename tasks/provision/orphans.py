@@ -20,6 +20,7 @@ from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.file_users import file_users
 from labrun.tasks.provision.filters import own_filters
 from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
+from labrun.tasks.provision.kept_rules import RULES
 from labrun.tasks.provision.overlay import LABS
 from labrun.tasks.provision.qemu_xml import host_of_volume
 from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS
@@ -181,8 +182,12 @@ def _objects(connection: Any, uri: str, found: dict[str, _Traces]) -> None:
 
 def _overlays() -> Mapping[str, set[str]]:
     labs = (path for path in LABS.iterdir() if path.is_dir()) if LABS.is_dir() else ()
+    files = {path.name: {child for child in path.iterdir() if child.name != RULES} for path in labs}
+    # A lab of VMs has nothing there but rules, which are named by their tables.
     return {
-        path.name: {child.name for child in path.iterdir() if (child / "upper").is_dir()} for path in labs
+        lab: {child.name for child in children if (child / "upper").is_dir()}
+        for lab, children in files.items()
+        if children or not (LABS / lab / RULES).is_dir()
     }
 
 

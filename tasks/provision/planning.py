@@ -17,7 +17,12 @@ from labrun.tasks.provision.filters import plan_filter
 from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
 from labrun.tasks.provision.hypervisor_rules import observe_rules, replaced_filters, rule_specs, unenforced
 from labrun.tasks.provision.lab_images import declared_image, is_current, would_be
-from labrun.tasks.provision.machines import from_next_start, plan_machine, taken_at_start, wanted_settings
+from labrun.tasks.provision.machines import (
+    from_next_start,
+    plan_machine,
+    waiting_for_start,
+    wanted_settings,
+)
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
 from labrun.tasks.provision.rows import image_row, planned_row
@@ -244,8 +249,9 @@ def _at_start(item: PlannedMachine) -> str | None:
     """Return which changes a running machine would take only when it starts next, None if there are none."""
     if item.plan.action != "update" or item.seen is None or item.seen.machine.state != "running":
         return None
-    changes = item.plan.item.differences.keys() - item.plan.left
-    later = taken_at_start(item.kind, changes)
+    differences = item.plan.item.differences
+    changes = {key: each for key, each in differences.items() if key not in item.plan.left}
+    later = waiting_for_start(item.kind, changes)
     return from_next_start(later) if later and (item.plan.left or not item.plan.kept) else None
 
 

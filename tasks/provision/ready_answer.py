@@ -35,7 +35,7 @@ class Answered:
 
 def ready_script(seconds: float) -> str:
     """Return the script that waits up to ``seconds`` for the end of cloud-init, and reports."""
-    parts = "".join(map(guest_script, ("first_boot", "no_driver", "ready")))
+    parts = "".join(map(guest_script, ("boot_state", "first_boot", "no_driver", "ready")))
     return assigned({"tenths": int(seconds * 10)}) + parts
 
 

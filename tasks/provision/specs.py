@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
+from zlib import crc32
 
 from labrun.errors import LabrunError
 from labrun.inventory.model import Host, Interface, Lab, Mode
@@ -41,7 +43,20 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         autostart=machine.autostart,
         digest=lab.digest,
         every_processor=machine.vcpus is None,
+        first_processor=_first_processor(lab, host),
     )
+
+
+def _first_processor(lab: Lab, host: Host) -> int:
+    """Return the processor that follows those of the hosts before this one in the lab file.
+
+    So one lab's containers are spread evenly, and each keeps its own as long as those before it do. Labs do
+    not know of each other: their names have them begin at different ones.
+    """
+    earlier = takewhile(lambda each: each.name != host.name, lab.hosts.values())
+    machines = (each.machine for each in earlier)
+    taken = sum(each.vcpus or 0 for each in machines if each is not None and each.driver != "qemu")
+    return crc32(lab.name.encode()) + taken
 
 
 def _nic(lab: Lab, nic: Interface) -> NicSpec:

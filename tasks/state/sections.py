@@ -123,6 +123,7 @@ _OF_RUNS = (
     "configure",
     "drift",
     "exec",
+    "task",
     "schedule",
     "doctor",
     "host-bridge",

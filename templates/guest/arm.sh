@@ -79,6 +79,7 @@ if [ -n "$wide" ]; then
 kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
 vital_state >"$guard/vital"
+needs_state >"$guard/needs"
 nm_state >"$guard/nm"
 package_state "$guard/packages"
 mount_state >"$guard/mounts"
@@ -108,7 +109,9 @@ done
 tree_list >"$guard/tree$number"
 )
 done
-stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /bin/bash /usr/bin/env /usr/bin/sudo /usr/lib /usr/lib64 /lib64 \
+# Of a link, what it leads to: that is what a login runs.
+stat -L -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /bin/bash /usr/bin/env /usr/bin/sudo /usr/lib /usr/lib64 /lib64 \
+/usr/lib/*-linux-* /lib64/ld-* /lib/ld-* /usr/lib*/libc.so.6 /usr/lib/*/libc.so.6 /usr/libexec /usr/libexec/sudo /usr/libexec/sudo/*.so /usr/lib/sudo /usr/lib/sudo/*.so \
 /var /var/lib /run /run/sshd /tmp /dev /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/pts 2>/dev/null \
 >"$guard/modes" || :
 fi
@@ -131,6 +134,8 @@ case $unit in
 esac
 ln -sf "$unit" "$link"
 : >"$guard/armed"
+# A change may hide or remove the guard's folder: a copy in memory, without the list of packages, which is large.
+[ -z "$wide" ] || { cp -a "$guard" "$live/spare"; rm -f "$live/spare/packages"; }
 start_watch
 if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
 else

@@ -18,10 +18,17 @@ set -- $words
 capture "keys-printed $user $1" timeout 10 runuser -u "$as" -- "$@"
 }
 answered() { printf '%s\n' "$settings"; return "$ended"; }
-# Sets value to a setting of sshd's, empty if it has none. No process is started for it.
+# Sets value to a setting of sshd's, empty if it has none. No process is started for it. It goes line by line:
+# for a pattern with a `*` in front, a shell would try every place of the text with all that follows.
 setting() {
 value=''
-case $nl$settings in *"$nl$1 "*) value=$nl$settings value=${value#*"$nl$1 "} value=${value%%"$nl"*};; esac
+set -f
+IFS=$nl
+for setting_line in $settings; do
+case $setting_line in "$1 "*) value=${setting_line#"$1 "}; break;; esac
+done
+unset IFS
+set +f
 }
 # Sets entry to what the list of users says of a user.
 entry_of() {

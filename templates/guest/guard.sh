@@ -59,7 +59,10 @@ decided=
 [ $await_ended -gt 128 ] || break
 kill -0 $await_tick || break
 done 2>/dev/null
-[ -d "$guard" ] || exit 0
+if [ ! -d "$guard" ]; then
+[ -n "$wide" ] && recover || exit 0
+echo undo >"$live/decided"; return
+fi
 [ ! -e "$guard/confirmed" ] || exit 0
 if [ "$decided" = keep ]; then echo undo >"$live/decided"; return; fi
 ! was_cut_off || occasion='cut'
@@ -113,6 +116,8 @@ while IFS= read -r finish_folder; do rm -rf "$finish_folder/.labrun-kept"; done 
 fi
 if [ -s "$guard/roots" ]; then
 while IFS= read -r finish_root; do rm -rf "$finish_root/.labrun-tree"; done <"$guard/roots"
+# A folder that the change has moved took the copies in it along.
+[ ! -e "$live/moved" ] || find / /home -xdev -maxdepth 5 -path '*/.ssh/.labrun-tree' -prune -exec rm -rf {} +
 fi
 rm -rf "$live"
 rm -rf "$guard"

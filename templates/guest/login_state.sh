@@ -1,10 +1,17 @@
 # What decides whether a login succeeds, for someone who is already inside. Each command ends by itself, so that a
-# service that hangs does not hide the rest. Values: login key client server port. Needs frames first_boot no_driver.
+# service that hangs does not hide the rest. Values: login key client server port. Needs frames first_boot no_driver
+# boot_state openrc_services.
 brief() { timeout 2 "$@"; }
-capture boot brief systemctl is-system-running
+capture boot boot_state
+if by_openrc; then
+frame boot-by OpenRC
+sshd_services() { openrc_services ssh sshd | sed 's/^Id=.*/&.service/'; }
+capture units sshd_services
+else
 capture jobs brief systemctl --no-legend list-jobs
 capture units brief systemctl show --property=Id,LoadState,UnitFileState,ActiveState,Result -- NetworkManager.service systemd-networkd.service \
 ssh.service sshd.service ssh.socket sshd.socket
+fi
 capture nm brief busctl --json=short call org.freedesktop.NetworkManager /org/freedesktop \
 org.freedesktop.DBus.ObjectManager GetManagedObjects
 capture sockets brief ss -H -lntp

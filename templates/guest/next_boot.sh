@@ -3,6 +3,13 @@ if [ -s "$guard/vital" ] && [ -d /etc/.labrun-tree ]; then
 frame out boot-before; cat "$guard/vital"; frame status boot-before 0
 capture boot-now vital_state
 capture boot-sshd sshd -t
+for each in needs-failed hiding; do
+[ ! -s "$guard/$each" ] || capture "boot-$each" cat "$guard/$each"
+done
+# What systemd itself, and with it everything, may never do again: it reads this when it starts.
+manager_words() { grep -hsE '^[[:space:]]*(NoNewPrivileges|CapabilityBoundingSet|SystemCallArchitectures)[[:space:]]*=' "$1/system.conf" "$1"/system.conf.d/*.conf || :; }
+capture boot-manager-before manager_words /etc/.labrun-tree/systemd
+capture boot-manager manager_words /etc/systemd
 changed() { ! cmp -s "/etc/.labrun-tree/$1" "/etc/$1"; }
 if changed fstab; then
 capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab

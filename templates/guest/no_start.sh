@@ -1,5 +1,5 @@
 # Ask systemd about units if no link has a boot start one of them, or if files of others keep it from starting.
-# Values: units. Needs frames.
+# Defines: no_start. Needs frames.
 # Set files to those in /etc that give a unit a condition, a command or a requirement of somebody's own.
 own_words() {
 files=''
@@ -18,9 +18,10 @@ done <"$file"
 done
 [ -n "$files" ]
 }
-if [ -d /run/systemd/system ]; then
+no_start() {
+[ -d /run/systemd/system ] || return 0
 starts='' kept=''
-for unit in $units; do
+for unit; do
 [ -c "/etc/systemd/system/$unit" ] && continue
 linked=
 for each in /etc/systemd/system/*.wants/"$unit" /etc/systemd/system/*.requires/"$unit" \
@@ -34,6 +35,5 @@ else starts=yes
 fi
 done
 if [ -z "$starts" ] && [ -n "$kept" ]; then frame out "kept $kept"; printf '%s\n' "$said"; frame status "kept $kept" 1; fi
-# shellcheck disable=SC2086 # several words
-[ -n "$starts$kept" ] || capture "no-start $units" systemctl show --property=Id,LoadState,UnitFileState -- $units
-fi
+[ -n "$starts$kept" ] || capture "no-start $*" systemctl show --property=Id,LoadState,UnitFileState -- "$@"
+}

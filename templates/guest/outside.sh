@@ -1,4 +1,4 @@
-# What a wide change may leave outside the network: packages, mounts, stopped servers, units, whole folders.
+# What a wide change may leave outside the network: packages, mounts, stopped servers, whole folders.
 # Sourced after snapshot.sh and trees.sh, only if the change is wide.
 
 # --- Packages -------------------------------------------------------------------------------------------------
@@ -101,6 +101,18 @@ done
 [ -e "$live/decided" ] || echo undo >"$live/decided"
 }
 
+# The guard's folder is hidden or gone, and nobody has decided: what was mounted over it goes, or its copy in memory
+# takes its place. Whoever ends the guard removes that copy first.
+recover() {
+[ -d "$live/spare" ] && [ ! -e "$live/decided" ] || return
+mount_state >"$live/mounts"
+mount_difference "$live/spare/mounts" "$live/mounts" >"$live/todo"
+while IFS= read -r recover_place; do
+case $guard in "$recover_place"/*) umount -l "$recover_place";; esac
+done <"$live/todo"
+[ -d "$guard" ] || { mkdir -p "${guard%/*}" && cp -a "$live/spare" "$guard"; }
+} 2>/dev/null
+
 # A mount that hides a folder has to go before anything in it is restored.
 put_back_mounts() {
 [ -e "$guard/mounts" ] || return 0
@@ -109,36 +121,9 @@ while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; 
 [ ! -e /run/nologin ] || [ -e "$guard/nologin" ] || rm -f /run/nologin
 } 2>/dev/null
 
-# --- Units and what manages the NICs ---------------------------------------------------------------------------------
+# --- What manages the NICs ------------------------------------------------------------------------------------
 
 nm_state() { nmcli -t -f UUID,DEVICE connection show --active 2>/dev/null | grep -v ':lo$' || :; }
-
-unit_state() {
-systemctl list-units --all --plain --no-legend --no-pager --full \
---type=service,socket,timer,path,mount,automount,swap,target
-}
-
-# Print `start UNIT` and `stop UNIT` for what leads from the second listing to the first. Units that systemd
-# starts on demand, and transient ones, do not count.
-unit_difference() {
-awk '
-{ active = $3 == "active" || $3 == "reloading" }
-FILENAME == ARGV[1] { if (active) old[$1] = 1; next }
-active { now[$1] = 1 }
-active && !($1 in old) { print "stop " $1 }
-END { for (unit in old) if (!(unit in now)) print "start " unit }
-' "$1" "$2" | grep -vE '^(start|stop) (labrun-guard|run-|user@|user-runtime-dir@|session|init\.scope|dev-|sys-|proc-|-\.|system-|systemd-(hostnamed|timedated|localed|machined|logind-|tmpfiles-clean|ask-password|fsck|rfkill|backlight|coredump)|NetworkManager-(dispatcher|wait)|polkit|packagekit|apt-|dpkg-|man-db|e2scrub|fstrim|logrotate|motd-|cloud-|emergency|rescue|shutdown|umount|final|getty-pre|network-pre|nss-|remote-fs-pre|time-)' |
-grep -vE '^start [^ ]*\.(mount|swap)$' || :
-}
-
-# Transient units of systemd carry no mark of the change: they are recognised by being new.
-stop_transient() {
-[ -e "$guard/units" ] && unit_state >"$live/units" || return 0
-awk 'FILENAME == ARGV[1] { old[$1] = 1; next } !($1 in old) && $1 !~ /^labrun-guard/ { print $1 }' "$guard/units" "$live/units" |
-while IFS= read -r stop_unit; do
-[ "$(systemctl show --property=UnitFileState --value "$stop_unit")" != transient ] || timeout 10 systemctl stop "$stop_unit"
-done
-} 2>/dev/null
 
 # NetworkManager remembers whether networking is enabled at all; without the file it is.
 put_back_networking() {
@@ -148,35 +133,6 @@ if [ "$on" = live ] && timeout 20 nmcli networking on; then return; fi
 rm -f /var/lib/NetworkManager/NetworkManager.state
 [ ! -e "$guard/networking" ] || cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
 } >/dev/null 2>&1
-
-put_back_units() {
-[ -e "$guard/units" ] || return 0
-units_round=0
-while [ $units_round -lt 20 ]; do
-unit_state >"$live/units" 2>/dev/null || return 0
-unit_difference "$guard/units" "$live/units" >"$live/todo"
-[ -s "$live/todo" ] || return 0
-if [ $units_round -eq 0 ] || [ $units_round -eq 10 ]; then
-set --
-while read -r units_do units_name; do
-if [ "$units_do" = start ]; then set -- "$@" "$units_name"; else units_stop="${units_stop-} $units_name"; fi
-done <"$live/todo"
-# An sshd that systemd has lost track of still holds the port; sessions are separate processes.
-case " $* " in
-*" ssh.service "* | *" sshd.service "*) [ ! -e /run/sshd.pid ] || { read -r units_pid </run/sshd.pid; kill "$units_pid"; };;
-esac
-[ $# -eq 0 ] || { timeout 10 systemctl reset-failed "$@"; timeout 20 systemctl --no-block start "$@"; }
-# Static and transient units were started by something else.
-for units_name in ${units_stop-}; do
-case $(systemctl show --property=UnitFileState --value "$units_name") in
-enabled | disabled | masked | linked) timeout 20 systemctl --no-block stop "$units_name";;
-esac
-done
-units_stop=
-fi
-units_round=$((units_round + 1)); sleep 0.3
-done
-} 2>/dev/null
 
 # Restore the active profile of each device, then check addresses and routes once more.
 put_back_nm() {
@@ -219,7 +175,7 @@ files_said=$( tree_put_back "$files_root" $files_number 2>&1 ) || failing="${fai
 "
 done <"$guard/roots"
 while read -r modes_mode modes_owner modes_path; do
-[ "$(stat -c '%a %u:%g' "$modes_path" 2>/dev/null)" = "$modes_mode $modes_owner" ] ||
+[ "$(stat -L -c '%a %u:%g' "$modes_path" 2>/dev/null)" = "$modes_mode $modes_owner" ] ||
 { chown "$modes_owner" "$modes_path" && chmod "$modes_mode" "$modes_path"; }
 done <"$guard/modes"
 [ "$on" = live ] || return 0
@@ -227,14 +183,11 @@ if [ "$systemd_before" != "$(cat /etc/systemd/system/*.wants/* /etc/systemd/syst
 [ -e "$guard/units" ]; then timeout 30 systemctl daemon-reload; fi
 }
 
-# The files are restored; an sshd that had read others needs a reload.
-reload_sshd() {
-[ -s "$guard/roots" ] && [ ! -e "$live/done-sshd" ] && sshd -t || return 0
-reload_pid='' reload_title=''
-# The file has no final newline, which `read` reports as a failure.
-{ read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
-case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && true >"$live/done-sshd";; esac
-} 2>/dev/null
+# The files are restored; an sshd that had read others needs a reload, wherever those had it note its process.
+reload_restored() {
+[ -s "$guard/roots" ] && [ ! -e "$live/done-sshd" ] && sshd -t && reload_sshd && true >"$live/done-sshd"
+rm -f /run/labrun-sshd-reload
+} >/dev/null 2>&1
 
 # Units that were started as the change would have them run as that until they are started anew.
 restart_rehearsed() {
@@ -256,7 +209,7 @@ grep -Fxq "$differ_line" "$live/nm" || echo "profile ${differ_line%%:*} is not a
 done <"$guard/nm"
 fi
 if [ -e "$guard/units" ]; then
-unit_state >"$live/units" && unit_difference "$guard/units" "$live/units" >"$live/todo" && while read -r differ_do differ_unit; do
+list_units && while read -r differ_do differ_unit; do
 [ "$differ_do" != start ] || echo "$differ_unit is not running"
 [ "$differ_do" != stop ] || case $(systemctl show --property=UnitFileState --value "$differ_unit") in
 enabled | disabled | masked | linked) echo "$differ_unit runs";;

@@ -1,4 +1,4 @@
-# What outside.sh does with units, for services of OpenRC. Redefines: unit_state stop_transient put_back_units.
+# What outside_units.sh does with units, for services of OpenRC. Redefines: unit_state stop_transient put_back_units.
 # Values: guard live on.
 if [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
 # The listing that unit_difference reads. A service whose process has died still counts as started there.

@@ -1,10 +1,10 @@
 # Wait for the end of cloud-init, then report what has become of it, and the addresses. Values: tenths. Needs
-# first_boot no_driver.
+# first_boot no_driver boot_state.
 # cloud-init writes result.json last, in /run, so the file is from this boot.
 # Once the boot is over, a cloud-init that is not done will not be: it failed, or nothing starts it.
 booted() {
 [ $((turns % 10)) -eq 9 ] || return 1
-case $(systemctl is-system-running 2>/dev/null) in running | degraded | maintenance) return 0 ;; esac
+case $(boot_state 2>/dev/null) in running | degraded | maintenance) return 0 ;; esac
 return 1
 }
 turns=0

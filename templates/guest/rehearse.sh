@@ -1,38 +1,38 @@
 # Apply files now that the next boot would read, so that the new login tests them too. Value: guard.
+# Needs reload_sshd (sshd_reload) and needs_state (vital), and rehearse_boot for what a boot cleans and mounts.
 if [ -d /etc/.labrun-tree ] && [ -e "$guard/armed" ]; then
+is_other() {
+if [ ! -e "/etc/.labrun-tree/$1" ] && [ ! -e "/etc/$1" ]; then return 1; fi
+! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service "/etc/.labrun-tree/$1" "/etc/$1"
+}
 for each in /etc/sysctl.d/*.conf /etc/sysctl.conf; do
 [ ! -e "$each" ] || cmp -s "/etc/.labrun-tree/${each#/etc/}" "$each" || sysctl -q -e -p "$each"
 done
-rehearse_pid='' rehearse_title=''
-# The file has no final newline, which `read` reports as a failure.
-{ read -r rehearse_pid </run/sshd.pid && IFS= read -r rehearse_title <"/proc/$rehearse_pid/cmdline"; } || :
-case $rehearse_title in "sshd: "*" [listener]"*)
-if sshd -t; then
-# Made old, what sshd writes from now on is newer, however coarse and wrong the clock is.
-touch -t 197001020000 /run/sshd.pid
-touch -t 197001030000 /run/labrun-sshd-reload
-kill -HUP "$rehearse_pid"
-# Until then it accepts logins by its old configuration. It rewrites its pid file once it has the new one.
-rehearse_looks=0
-# shellcheck disable=SC3013 # dash, bash and busybox have it
-while ! [ /run/sshd.pid -nt /run/labrun-sshd-reload ] && [ $rehearse_looks -lt 100 ]; do
-rehearse_looks=$((rehearse_looks + 1)); sleep 0.1
+if sshd -t; then reload_sshd; fi
+rm -f /run/labrun-sshd-reload
+if [ -d /run/systemd/system ]; then
+every=
+for each in system.conf system.conf.d system/service.d; do
+if is_other "systemd/$each"; then every=yes; fi
 done
-fi
-rm -f /run/labrun-sshd-reload;;
-esac
-# A unit that would be another one is started as that, so that the new login tests it.
-is_other() {
-if [ ! -e "/etc/.labrun-tree/systemd/system/$1" ] && [ ! -e "/etc/systemd/system/$1" ]; then return 1; fi
-! diff -rq --no-dereference -x .labrun-kept "/etc/.labrun-tree/systemd/system/$1" "/etc/systemd/system/$1"
-}
-if [ -d /etc/.labrun-tree/systemd ] &&
-! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd; then
+if is_other systemd || is_other fstab; then
 timeout 30 systemctl daemon-reload
+# What a login needs from now on has to start now: the next boot would wait for it, or fail with it.
+needs_state >"$guard/needs-now"
+LC_ALL=C comm -13 "$guard/needs" "$guard/needs-now" | while IFS= read -r unit; do
+timeout 30 systemctl start "$unit" || echo "$unit" >>"$guard/needs-failed"
+done
+note_mounts
+fi
+# A unit that would be another one, or start with other words or limits, is started as that, so that the new
+# login tests it.
 for each in NetworkManager.service "ssh.service sshd.service"; do
-other=
-for unit in $each service; do
-if is_other "$unit" || is_other "$unit.d"; then other=yes; fi
+other=$every
+for unit in $each; do
+if is_other "systemd/system/$unit" || is_other "systemd/system/$unit.d"; then other=yes; fi
+for file in $(systemctl show --property=EnvironmentFiles --value "$unit" | sed -n 's,^/etc/\([^ ]*\).*,\1,p'); do
+if is_other "$file"; then other=yes; fi
+done
 done
 [ -z "$other" ] || for name in $each; do
 systemctl is-active --quiet "$name" || continue
@@ -42,4 +42,9 @@ break
 done
 done
 fi
+# Profiles of files that it would not find, or not take, at its next start.
+if is_other NetworkManager/system-connections || [ -n "$(find /run/NetworkManager/system-connections -newer "$guard/owner")" ]; then
+timeout 20 nmcli connection reload
+fi
+clean_as_boot
 fi >/dev/null 2>&1 </dev/null

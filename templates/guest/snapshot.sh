@@ -4,7 +4,7 @@
 up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
 
 # Start the process that waits for the decision, as a separate unit that nothing stops: not a target, not a
-# slice, not a request for another system state; if killed, it is restarted.
+# slice, not a request for another system state; if killed, it is restarted. New defaults of limits are not for it.
 # Without systemd: a process in a session of its own, which starts it again, and which only SIGKILL ends. The mark
 # of the change is not for it: whatever has that is killed before the rollback.
 start_watch() {
@@ -17,6 +17,7 @@ fi
 systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --property=DefaultDependencies=no \
 --property=IgnoreOnIsolate=yes --property=RefuseManualStop=yes --property=Restart=on-failure --property=RestartSec=1 \
 --property=StartLimitIntervalSec=0 --property=OOMScoreAdjust=-1000 --property=TimeoutStopSec=2 \
+--property=TasksMax=infinity --property=MemoryMax=infinity \
 /bin/sh "$guard/undo"
 }
 

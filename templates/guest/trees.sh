@@ -48,9 +48,24 @@ $1 in old && old[$1] != word[1] " " word[2] " " word[3] && substr(old[$1], 1, 2)
 }' "$1" "$2"
 }
 
+# Make a folder, also where something else has taken the place of one above it.
+tree_make() {
+! mkdir -p "$1" || return 0
+tree_above=$1
+while [ -n "$tree_above" ]; do
+# A link that leads nowhere does not exist.
+if [ -d "$tree_above" ]; then break
+elif [ -e "$tree_above" ] || [ -L "$tree_above" ]; then tree_remove "$tree_above"; break
+fi
+tree_above=${tree_above%/*}
+done
+mkdir -p "$1"
+}
+
 tree_put_back() {
-[ -d "$1" ] || mkdir -p "$1"
+[ -d "$1" ] || tree_make "$1"
 cd "$1" || return 1
+[ -d .labrun-tree ] || true >"$live/moved"
 tree_list >"$live/tree" || return 1
 tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
 tree_bad=0

@@ -31,11 +31,13 @@ hosts:
   r: {{role: router, networks: {{left: {net}.1.1, right: {net}.2.5}}}}
   two: {{networks: {{right: dhcp}}}}
 """
-# What a change may touch, by commands that every guest has.
+# What a change may touch, by commands that every guest has. An address gets its route's metric only when
+# systemd-networkd adds it.
 STATE = r"""
-ip -o address show | sed 's/ *valid_lft.*//; s/ tentative//; s/ dynamic//' | sed 's/^[0-9]*: //' | sort
+ip -o address show | sed 's/ *valid_lft.*//; s/ tentative//; s/ dynamic//' |
+sed 's/ metric [0-9]*//; s/^[0-9]*: //' | sort
 ip route show table all | grep -vE '^(multicast|anycast|broadcast|ff00|fe80)|table local' |
-sed 's/ expires [0-9]*sec//' | sort
+sed 's/ expires [0-9]*sec//; /proto kernel/s/ metric [0-9]*//' | sort
 cd /etc; find . -name resolv.conf -prune -o -type f -printf '%p %m %U:%G ' -exec sha256sum {} ';' | sort
 find . -type l -printf '%p %l\n' | sort
 sshd -T | sort
@@ -64,6 +66,7 @@ class Image:
 
 IMAGES = (
     Image("debian-12:networkd", 151, "/etc/systemd/network/05-labrun-left.network"),
+    Image("debian-12:netplan", 155, "/etc/netplan/90-labrun-left.yaml"),
     Image("debian-12:ifupdown", 152, "/etc/network/interfaces.d/labrun-left"),
     Image("debian-12:openrc", 153, "/etc/network/interfaces.d/labrun-left"),
     Image("debian-13", 154, "/etc/NetworkManager/system-connections/labrun-left.nmconnection"),

@@ -307,3 +307,21 @@ def test_down_killed_between_its_steps(
     answer = up.json("-y", "down")
     assert answer.exit_code == 0, answer.bad() or answer.stderr
     assert_nothing_left(up)
+
+
+@pytest.mark.full
+def test_a_machine_that_is_destroyed_in_the_middle_ends_its_host_at_once(up: RunningLab) -> None:
+    slow = "files: {/etc/labrun-slow: {content: x, on_change: sleep 100}}"
+    up.path.write_text(LAB.replace("sysctl:", f"{slow}, sysctl:", 1), encoding="utf-8")
+    with up.start("--json", *CONFIGURE) as process:
+        wait_until(f"{NAME}-one", f"[ -e {GUARD}/changed ] || [ -e {GUARD}/armed ]")
+        subprocess.run(["virsh", "-q", "-c", "lxc:///system", "destroy", f"{NAME}-one"], check=True)
+        began = time.monotonic()
+        process.wait(timeout=90)
+    # It took the time limit of the host and of its rollback, some 400 s.
+    assert time.monotonic() - began < 60
+    assert process.returncode == 4
+    # What it had begun is taken back by its next boot.
+    up.path.write_text(LAB, encoding="utf-8")
+    again = up.json("up", "--configure")
+    assert again.exit_code == 0, again.bad() or again.stderr

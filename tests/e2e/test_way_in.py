@@ -18,11 +18,15 @@ from tests.e2e.attacks import URI, Attacked, attacked, check, faults
 from tests.e2e.conftest import write_lab
 from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside
-from tests.e2e.lockouts import CASES, WHOLE
+from tests.e2e.lockouts import CASES as FIRST
+from tests.e2e.lockouts import WHOLE
+from tests.e2e.stranger_lockouts import KINDS, STRANGER
 from tests.e2e.test_existing_machines import Inside
 from tests.labs import RunningLab
 
 BATCH = 25
+CASES = {**FIRST, **KINDS}
+LONG = {**FULL, **{name: case for name, case in STRANGER.items() if name not in KINDS}}
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +50,9 @@ def test_the_next_run_of_the_good_file_finds_nothing_to_do(attack: Attacked) -> 
 
 @pytest.mark.lxc
 @pytest.mark.full
-@pytest.mark.parametrize("first", range(0, len(FULL), BATCH))
+@pytest.mark.parametrize("first", range(0, len(LONG), BATCH))
 def test_further_members_of_each_kind(hypervisor: None, tmp_path: Path, first: int) -> None:
-    cases = {name: FULL[name] for name in list(FULL)[first : first + BATCH]}
+    cases = {name: LONG[name] for name in list(LONG)[first : first + BATCH]}
     number = first // BATCH
     with attacked(tmp_path, f"grd-way-{number}", f"10.60.{20 + number}", cases) as seen:
         assert faults(seen) == {}

@@ -101,3 +101,43 @@ def test_nornir_and_its_yaml_are_there_for_those_who_ask() -> None:
     print(InitNornir.__name__, loaded, importlib.metadata.version('nornir')[0])
     """
     assert said(Path("/nowhere"), code) == ["deferred", "False False False", "InitNornir {'a': 1} 3"]
+
+
+METADATA = """
+import sys
+from labrun.deferred_packages import defer_metadata
+defer_metadata()
+from importlib import metadata
+"""
+
+
+def metadata(code: str, place: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", METADATA + textwrap.dedent(code)],
+        env={"PYTHONPATH": f"{place}:{Path(__file__).parents[2]}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_version_is_read_without_the_module_that_knows_all(tmp_path: Path) -> None:
+    (tmp_path / "late-2.5.dist-info").mkdir()
+    code = "print(metadata.version('late'), 'email' in sys.modules)\nprint(callable(metadata.entry_points))"
+    assert metadata(code, tmp_path) == ["2.5 False", "True"]
+
+
+def test_other_versions_are_read_by_it(tmp_path: Path) -> None:
+    folder = tmp_path / "late_one-2.5.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: late-one\nVersion: 2.6\n")
+    code = """
+    print(metadata.version('late-one'))
+    try:
+        metadata.version('nowhere')
+    except metadata.PackageNotFoundError as error:
+        print(error.name, metadata.version.__module__)
+    """
+    assert metadata(code, tmp_path) == ["2.6", "nowhere importlib.metadata"]

@@ -170,7 +170,7 @@ def look(session: Session) -> Drift:
     located = session.locate()
     with (
         progress(running, session.invocation),
-        session.engine(located, budget, data, hosts=running) as nornir,
+        session.engine(located, budget, data, hosts=running, watched=True) as nornir,
     ):
         results: RawResults = results_of(nornir.run(observe), dict) if running else {}
         glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))

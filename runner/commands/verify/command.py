@@ -191,7 +191,7 @@ def gather_captures(
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     located = session.locate()
     with progress(running, session.invocation):
-        with session.engine(located, budget, data, hosts=running) as nornir:
+        with session.engine(located, budget, data, hosts=running, watched=True) as nornir:
             results: RawResults = results_of(nornir.run(collect), dict)
         glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))
     if evidence and session.invocation.recording.is_kept:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.cli.report import Report
+from labrun.runner.views.job_summary import step_summary
 
 __all__ = ["output_options", "with_outputs"]
 
@@ -80,7 +80,8 @@ def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report)
 
     ok = report.exit_code == 0
     text = markdown(lab.name, invocation.command, list(lab.hosts), report.outcomes, invocation.seconds, ok=ok)
-    return _written(report, path, text, append=str(path) == os.environ.get("GITHUB_STEP_SUMMARY"))
+    is_summary = path == step_summary()
+    return replace(_written(report, path, text, append=is_summary), is_summarised=is_summary)
 
 
 def _written(report: Report, path: Path, text: str, *, append: bool = False) -> Report:

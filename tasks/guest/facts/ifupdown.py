@@ -14,7 +14,17 @@ from labrun.tasks.guest.facts.rules import PolicyRule, rules
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
-__all__ = ["FOLDER", "MAIN", "PROBE", "UNITS", "IfupdownLink", "IfupdownState", "ifupdown_state", "stanzas"]
+__all__ = [
+    "FOLDER",
+    "MAIN",
+    "PROBE",
+    "UNITS",
+    "IfupdownLink",
+    "IfupdownState",
+    "ifupdown_state",
+    "only_for",
+    "stanzas",
+]
 
 MAIN = "/etc/network/interfaces"
 FOLDER = "/etc/network/interfaces.d"
@@ -26,6 +36,10 @@ _WHAT = "ifupdown"
 _MOST_LINES = 20_000
 _NOTHING = Captured("", 127)
 _LINE = re.compile(rf"({MAIN}|{FOLDER}/[^:/]+):(.*)")
+# What ends a stanza, besides another one: interfaces(5).
+_HEADS = frozenset(
+    {"mapping", "source", "source-directory", "template", "rename", "no-auto-down", "no-scripts"}
+)
 # The file of an interface, with the program or the family behind its name.
 _RESOLVER = re.compile(r"/run/resolvconf/interfaces?/([^:/]+):(.*)")
 
@@ -92,6 +106,26 @@ def stanzas(files: Mapping[str, str], interface: str) -> Iterator[str]:
         heads = (line.split() for line in text.splitlines())
         if any(words[:2] == ["iface", interface] for words in heads):
             yield path
+
+
+def only_for(text: str, interfaces: frozenset[str]) -> str:
+    """Return what a file says of these interfaces alone, empty if that is nothing."""
+    kept: list[str] = []
+    stanza = False
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["iface"]:
+            stanza = words[1:2] != [] and words[1] in interfaces
+        elif words[:1] and (words[0] == "auto" or words[0].startswith("allow-")):
+            named = [word for word in words[1:] if word in interfaces]
+            kept += [" ".join([words[0], *named])] if named else []
+            stanza = False
+        elif words[:1] and words[0] in _HEADS:
+            stanza = False
+        if stanza:
+            kept.append(line)
+    has_stanza = any(line.split()[:1] == ["iface"] for line in kept)
+    return "".join(f"{line}\n" for line in kept) if has_stanza else ""
 
 
 def _text(facts: Facts, name: str) -> str:

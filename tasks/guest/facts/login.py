@@ -78,8 +78,9 @@ class Account:
 class LoginState:
     """Everything about logins that one host showed from inside; what could not be read is empty.
 
-    ``boot`` is systemd's state (``running``, ``starting``; empty = PID 1 does not answer), ``jobs`` the
-    units that the boot waits for. ``devices`` are NetworkManager's by MAC, None if it does not answer.
+    ``boot`` is the state of ``init`` in systemd's words (``running``, ``starting``; empty = PID 1 does not
+    answer), ``jobs`` the units that the boot waits for. ``init`` is empty where it is neither systemd nor
+    OpenRC. ``devices`` are NetworkManager's by MAC, None if it does not answer.
     ``sshd`` are the settings for this very login, ``complaint`` is sshd's about its own settings,
     ``process`` the state of sshd's process (``S``, ``T`` = stopped). ``host_keys`` are type and key of
     each. ``full`` are the folders without room. ``refusals`` is what sshd logged last. ``first_boot`` is
@@ -113,6 +114,7 @@ class LoginState:
     killed: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
     is_slow: bool = False
+    init: str = "systemd"
 
     @property
     def is_booting(self) -> bool:
@@ -143,7 +145,8 @@ def probe(user: str, key: str, client: str, server: str, port: int) -> Probe:
         "server": server,
         "port": port,
     }
-    parts = "".join(map(guest_script, ("first_boot", "no_driver", "login_state")))
+    names = ("boot_state", "services_openrc", "first_boot", "no_driver", "login_state")
+    parts = "".join(map(guest_script, names))
     return Probe((*WRAPPERS, HOST_KEYS), assigned(values) + parts, after=(LOOSE,))
 
 
@@ -177,7 +180,13 @@ def login_state(facts: Facts) -> LoginState:
         driverless=tuple(line.removeprefix("no-driver ") for line in _lines(_said(facts, "no-driver"))),
         is_slow=any(facts.commands.get(name, _NOT_ASKED).status == _TIMED_OUT for name in _TIMED),
         killed=tuple(_lines(_said(facts, "killed"))),
+        init=_init(facts),
     )
+
+
+def _init(facts: Facts) -> str:
+    absent = facts.commands.get("boot", Captured("", 0)).status == _NOT_ASKED.status
+    return facts.word("boot-by") or ("" if absent else "systemd")
 
 
 def _said(facts: Facts, name: str) -> str:

@@ -28,8 +28,7 @@ PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
 """Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
 
 LOCAL = Probe(
-    script="capture local4 ip -4 -j route show table local type local\n"
-    "capture local6 ip -6 -j route show table local type local\n"
+    script="capture local4 ip -4 -j route show table local\ncapture local6 ip -6 -j route show table local\n"
 )
 """Asks for what the host takes for its own addresses, whatever its NICs have."""
 
@@ -116,10 +115,16 @@ def parse_routes(found: Iterable[Mapping[str, Any]], version: int) -> tuple[Obse
 
 
 def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
-    """Return the prefixes that the host takes for its own; raises as :func:`routes` does."""
+    """Return the prefixes that the host takes for its own, and what somebody made addresses or such.
+
+    Raises as :func:`routes` does.
+    """
     what = f"{_WHAT[version]} show table local"
     return tuple(
-        route for row in rows(facts, f"local{version}", what, "routes") for route in _hops(row, version, what)
+        route
+        for row in rows(facts, f"local{version}", what, "routes")
+        for route in _hops(row, version, what)
+        if route.kind == "local" or not route.is_of_address
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from labrun.errors import CommandError
-from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, guest_script, words
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
 __all__ = ["Unit", "boot_probe", "no_start", "probe", "read_units", "service_of", "unit_of", "units"]
@@ -88,7 +88,7 @@ def boot_probe(names: tuple[str, ...]) -> Probe:
 
     systemd is asked only where no link says so, or where files of others may keep a unit from starting.
     """
-    return Probe(script=assigned({"units": " ".join(names)}) + guest_script("no_start"))
+    return Probe(script=f"no_start {words(names)}\n", after=(Probe(script=guest_script("no_start")),))
 
 
 def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:

@@ -150,7 +150,10 @@ def test_a_passthrough_command_keeps_what_follows_its_argument(monkeypatch: pyte
             ["demo", "--timeout", "5m"],
             "Invalid value for '--timeout': '5m' is not a number of seconds above 0",
         ),
-        (["demo", "--format", "yaml"], "Invalid value for '--format': 'yaml' is not one of 'table', 'json'"),
+        (
+            ["demo", "--format", "yaml"],
+            "Invalid value for '--format': 'yaml' is not one of 'table', 'json', 'github'",
+        ),
     ],
 )
 def test_a_bad_value_is_named(

@@ -135,7 +135,7 @@ def complete(cwd: Path, line: str, **env: str) -> list[str]:
         ("labrun vali", ["validate"]),
         ("labrun --wor", ["--workers"]),
         ("labrun validate --state", ["--state-dir"]),
-        ("labrun --format ", ["table", "json"]),
+        ("labrun --format ", ["table", "json", "github"]),
         ("labrun validate --hosts w", ["web"]),
         ("labrun --hosts g", ["gate"]),
         ("labrun validate --hosts gate,", ["gate,web"]),

@@ -98,6 +98,16 @@ def test_the_time_is_that_of_the_run() -> None:
     assert (suite.get("timestamp"), suite.get("time")) == ("2026-11-20T16:00:00", "1.250")
 
 
+def test_the_totals_are_those_of_all_suites() -> None:
+    rows = captured("broken").rows
+    root = parsed(rows)
+    assert (root.get("name"), root.get("time")) == ("labrun verify: lab", "3.200")
+    for attribute in ("tests", "failures", "errors"):
+        assert int(root.get(attribute, "")) == sum(int(suite.get(attribute, "")) for suite in root), attribute
+    assert int(root.get("tests", "")) == len(rows)
+    assert int(root.get("errors", "")) > 20
+
+
 def test_no_rows_are_no_suites() -> None:
     assert list(parsed([])) == []
 
@@ -106,6 +116,7 @@ def test_no_rows_are_no_suites() -> None:
     ("before", "after"),
     [
         ("timestamp=", "when="),
+        ('time="3.200"', 'time="soon"'),
         ('failures="1"', 'failures="-1"'),
         ("<properties>", "<system-out /><properties>"),
     ],

@@ -94,7 +94,8 @@ def test_one_document_a_line_and_sigterm_ends_it_in_order() -> None:
     assert code == 0
     # Whatever came between the third run and the signal is a whole line too.
     assert all(json.loads(line)["command"] == "loop" for line in out.splitlines())
-    assert err == ""
+    # On a busy machine a run may begin too late for the one after it, which is said.
+    assert [line for line in err.splitlines() if " skipped: the last one took " not in line] == []
 
 
 def test_ctrl_c_ends_it_with_its_own_code() -> None:

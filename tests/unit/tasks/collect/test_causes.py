@@ -173,10 +173,10 @@ def setting6(key: str, value: str) -> Callable[[Capture], Capture]:
     return evidence(settings={f"{CONF6}/{key}": value})
 
 
-def local(prefix: str, device: str, protocol: str) -> Callable[[Capture], Capture]:
+def local(prefix: str, device: str, protocol: str, kind: str = "local") -> Callable[[Capture], Capture]:
     own = ("172.16.0.254", "172.17.0.254", "fd00:16::fe", "fd00:17::fe")
     kept = [ObservedRoute(ip_network(each), None, "eth0", "local", "kernel") for each in own]
-    return evidence(local=(*kept, ObservedRoute(ip_network(prefix), None, device, "local", protocol)))
+    return evidence(local=(*kept, ObservedRoute(ip_network(prefix), None, device, kind, protocol)))
 
 
 def routed(*routes: ObservedRoute) -> Callable[[Capture], Capture]:
@@ -208,6 +208,18 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
         (4, "host00", local("172.17.0.0/24", "lo", ""), "host00: a local route to 172.17.0.0/24"),
         (6, "host00", local("fd00:17::11/128", "lo", "boot"), "host00: a local route to fd00:17::11/128"),
         (4, "host00", local("172.17.0.12/32", "lo", ""), None),
+        (
+            4,
+            "host00",
+            local("172.17.0.11/32", "eth1", "boot", "broadcast"),
+            "host00: a broadcast route to 172.17.0.11/32 in the table local",
+        ),
+        (
+            6,
+            "host00",
+            local("fd00:17::11/128", "eth1", "boot", "anycast"),
+            "host00: an anycast route to fd00:17::11/128 in the table local",
+        ),
         (6, "host03", setting6("conf/eth0/hop_limit", "1"), "host03: net.ipv6.conf.eth0.hop_limit is 1"),
         (6, "host03", setting6("conf/eth0/hop_limit", "64"), None),
         (6, "host01", without_ipv6, "host01: net.ipv6.conf.eth0.disable_ipv6 is 1 (network1)"),
@@ -293,6 +305,15 @@ def test_who_has_an_address_but_no_local_route_to_it_does_not_take_its_packets()
 
     # Without its answers nothing comes back either.
     assert reason({"host03": lost}) == "host03: no local route to its own address 172.17.0.11"
+
+
+@pytest.mark.parametrize("asked", ["0", "3"])
+def test_who_asks_for_no_neighbour_by_a_setting(asked: str) -> None:
+    entry = (Neighbour("eth0", ip_address("172.16.0.254"), None, True),)
+    silent = evidence(neighbours=entry, settings={f"{CONF}/neigh/eth0/mcast_solicit": asked})
+    why = "net.ipv4.neigh.eth0.mcast_solicit is 0: it asks for no neighbour"
+    other = "172.16.0.254 (host00) does not answer ARP on network1"
+    assert reason({"host01": silent}) == f"host01: {why if asked == '0' else other}"
 
 
 @pytest.mark.parametrize("which", ["all", "eth0"])
@@ -471,6 +492,15 @@ def test_a_rule_that_keeps_no_state_matters_to_a_firewall_of_labrun_only() -> No
     found = cause(Shown(of, captures), path)
     assert found is not None
     assert found.why == ("host00: nftables does not track it: ip site, chain c: ip daddr 172.17.0.11 notrack")
+
+
+def test_a_rule_that_keeps_no_state_matters_where_somebody_s_rules_ask_for_it() -> None:
+    head = "\t\ttype filter hook {} priority 0; policy accept;\n".format
+    text = f"table inet s {{ # handle 1\n\tchain p {{ # handle 2\n{head('prerouting')}"
+    text += "\t\tip daddr 172.17.0.11 notrack # handle 3\n\t}\n\tchain f { # handle 4\n"
+    text += f"{head('forward')}\t\tct state untracked drop # handle 5\n\t}}\n}}\n"
+    said = reason({"host00": evidence(after=read_ruleset(text))})
+    assert said == "host00: nftables does not track it: inet s, chain p: ip daddr 172.17.0.11 notrack"
 
 
 UNANSWERED = (Neighbour("eth0", ip_address("fd00:16::fe"), None, True),)
@@ -792,6 +822,30 @@ def test_a_router_that_drops_all_of_tcp_is_named_though_echoes_get_through(
     if found is not None:
         assert found.blamed == host
         assert found.why.startswith(f"{host}: nftables drops TCP: inet x, chain c: ")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("conditions", "action", "is_named"),
+    [
+        ("ipproto tcp", "prohibit", True),
+        ("ipproto ipproto-6", "blackhole", True),
+        ("ipproto 6", "unreachable", True),
+        ("ipproto udp", "prohibit", False),
+        ("ipproto tcp sport 22", "prohibit", False),
+        ("ipproto tcp", "lookup 99", False),
+    ],
+)
+def test_a_router_whose_rules_refuse_all_of_tcp_is_named(
+    conditions: str, action: str, version: Version, *, is_named: bool
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    rule = PolicyRule(9, None, None, action, version, "", conditions)
+    captures["host00"] = evidence(rules=(rule,))(captures["host00"])
+    found = cause_of_blocked(Shown(of, captures), paths(of, version).path("host01", "host03"), "tcp")
+    why = f"host00: TCP is refused: ip rule 9: from all {conditions} {action}"
+    assert (found.why if found is not None else None) == (why if is_named else None)
 
 
 def test_what_labrun_s_own_firewall_drops_and_a_policy_are_no_fault_of_a_router() -> None:

@@ -584,7 +584,10 @@ def test_routes_that_the_file_leaves_alone_are_not_too_many(prefix: str) -> None
 @pytest.mark.parametrize(
     ("changes", "cure"),
     [
-        ({"port_of": "vrf7"}, "eth0 is a port of vrf7: `ip link set dev eth0 nomaster`"),
+        (
+            {"port_of": "vrf7"},
+            "eth0 is a port of vrf7: `ip link set dev eth0 nomaster`, then `labrun configure`",
+        ),
         (
             {"mac": "02:ff:00:00:00:01", "burned_in": "02:c0:00:00:01:01"},
             f"eth0 has the MAC 02:ff:00:00:00:01, not its own: {MAC_BACK}",

@@ -99,7 +99,7 @@ def test_waves_are_seconds_apart_and_the_deadline_leaves_room() -> None:
     script = collect_script(spec, "M")
     last = max(each.wave for each in spec.traces)
     assert last == 4
-    assert script.count("sleep 1\ntrace ") == last
+    assert script.count("sleep 1\ntimed trace.") == last
     assert seconds_for(spec) > 60
 
 

@@ -23,6 +23,7 @@ guard=$1/guard live=$1/live run=run-1 occasion=now on=live failing='' wide=yes l
 . "$1/compare.sh"
 . "$1/trees.sh"
 . "$1/outside.sh"
+. "$1/outside_units.sh"
 . "$1/hidden.sh"
 . "$1/put_back.sh"
 . "$1/afterwards.sh"
@@ -35,7 +36,10 @@ class Guest:
 
     def __init__(self, root: Path):
         self.root = root
-        for name in ("snapshot", "compare", "trees", "outside", "hidden", "put_back", "afterwards", "guard"):
+        for name in (
+            *("snapshot", "compare", "trees", "outside", "outside_units", "hidden", "put_back", "afterwards"),
+            "guard",
+        ):
             text = (GUEST / f"{name}.sh").read_text()
             text = text.replace("/run/labrun-", f"{root}/run-labrun-").replace(
                 "/var/lib/labrun/", f"{root}/lib/"

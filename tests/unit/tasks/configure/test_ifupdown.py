@@ -226,6 +226,71 @@ def test_what_cannot_be_is_refused_with_the_reason(
     assert (item.state, item.why, plan.apply) == ("refused", why, "")
 
 
+def test_a_vlan_is_refused_wherever_it_stands_in_the_file_and_its_nic_is_set_all_the_same() -> None:
+    wanted = want()
+    vlan = {**wanted["profiles"][0], "network": "users", "device": "vlan20"}
+    for profiles in ([vlan, *wanted["profiles"]], [*wanted["profiles"], vlan]):
+        plan = Nmcli().plan({**wanted, "profiles": profiles}, facts({MAIN: SOURCE, OWN: WANTED}))
+        found = {item.name: (item.state, item.why) for item in plan.items}
+        assert found["users"] == ("refused", "VLANs need NetworkManager, and ifupdown has this NIC")
+        assert found["left"][0] == ("ok" if profiles[0] is not vlan else "change")
+        assert "users" not in plan.apply
+
+
+SECOND = {
+    "ifindex": 3,
+    "ifname": "eth1",
+    "link_type": "ether",
+    "flags": ["UP"],
+    "operstate": "UP",
+    "mtu": 1500,
+    "address": "02:00:00:00:00:02",
+    "addr_info": [],
+}
+BOTH = """\
+auto lo
+iface lo inet loopback
+auto eth0 eth1
+iface eth0 inet static
+    address 10.0.0.11/24
+allow-hotplug eth1
+iface eth1 inet static
+    address 10.2.0.11/24
+    # by hand
+source /elsewhere
+"""
+
+
+def with_second(files: Mapping[str, str]) -> Facts:
+    """Return what a guest with a second NIC answers."""
+    found = facts(files, up="lo=lo\neth0=eth0\neth1=eth1\n")
+    links = [*json.loads(found.commands["link"].text), SECOND]
+    return Facts({}, {**found.commands, "link": Captured(json.dumps(links), 0)}, found.words)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_refused_nic_keeps_what_it_has_in_a_file_that_goes_for_another(exclusive: bool) -> None:
+    wanted = want()
+    refused = {
+        **wanted["profiles"][0],
+        "network": "right",
+        "mac": SECOND["address"],
+        "properties": {"ipv4.dns-search": "x"},
+    }
+    wanted = {**wanted, "profiles": [*wanted["profiles"], refused], "exclusive": exclusive}
+    plan = Nmcli().plan(wanted, with_second({MAIN: SOURCE, CLOUD: BOTH}))
+    assert {item.name: item.state for item in plan.items if item.name in ("left", "right")} == {
+        "left": "change",
+        "right": "refused",
+    }
+    kept = "auto eth1\nallow-hotplug eth1\niface eth1 inet static\n    address 10.2.0.11/24\n    # by hand\n"
+    assert kept in plan.apply
+    assert f"rm -f {CLOUD}" not in plan.apply
+    assert CLOUD in plan.saves
+    again = Nmcli().plan(wanted, with_second({MAIN: SOURCE, CLOUD: kept, OWN: WANTED}))
+    assert (again.apply, [item.state for item in again.items]) == ("", ["ok", "refused"])
+
+
 def test_a_default_that_a_lease_gave_is_no_stranger() -> None:
     settings = {"ipv4": {"method": "auto"}, "ipv6": {"method": "link-local"}}
     text = file_text(settings, "eth0", 100)

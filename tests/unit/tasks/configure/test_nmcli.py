@@ -161,6 +161,8 @@ timestamp=99
 permissions=
 [802-3-ethernet]
 mac-address=02:AA:00:00:00:01
+cloned-mac-address=02:55:31:BD:C9:82
+mac-address-blacklist=02:AA:00:00:00:09
 [ipv4]
 method=manual
 addresses1=10.0.0.1/24,10.0.0.254
@@ -180,6 +182,8 @@ id=x
 uuid=2
 [ethernet]
 mac-address=02:aa:00:00:00:01
+cloned-mac-address=02:55:31:bd:c9:82
+mac-address-blacklist=02:aa:00:00:00:09
 [ipv4]
 method=manual
 address1=10.0.0.1/24

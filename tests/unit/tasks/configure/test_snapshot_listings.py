@@ -63,7 +63,7 @@ def difference(awk: Path, function: str, old: list[str], new: list[str], *words:
         [
             "sh",
             "-c",
-            f'. "{GUEST}/compare.sh"; . "{GUEST}/outside.sh"; {function} "$@"',
+            f'for each in compare outside outside_units; do . "{GUEST}/$each.sh"; done; {function} "$@"',
             "sh",
             f"{awk}/old",
             f"{awk}/new",
@@ -316,6 +316,50 @@ def test_units_that_ran_are_started_and_others_stopped(
 
 def test_a_mount_that_is_gone_is_not_mounted(awk: Path) -> None:
     assert difference(awk, "unit_difference", [*UNITS, RUNS("mnt.mount")], UNITS) == []
+
+
+# What systemd-analyze prints for a unit none of whose conditions has the other result.
+FAILS = "x.service: Condition{} failed.".format
+
+
+@pytest.mark.parametrize(
+    ("result", "said", "todo"),
+    [
+        ("no", [FAILS("FirstBoot=yes"), "Conditions failed."], []),
+        (
+            "no",
+            [FAILS("PathIsMountPoint=/etc/machine-id"), FAILS("PathExists=|!/proc/vz"), "Conditions failed."],
+            [],
+        ),
+        (
+            "no",
+            [FAILS("FirstBoot=yes"), FAILS("PathExists=/run/x"), "Conditions failed."],
+            ["start x.service"],
+        ),
+        ("no", ["Unit x.service not found."], ["start x.service"]),
+        ("yes", [FAILS("FirstBoot=yes"), "Conditions failed."], ["start x.service"]),
+    ],
+)
+def test_a_unit_whose_condition_does_not_hold_is_not_missed(
+    awk: Path, result: str, said: list[str], todo: list[str]
+) -> None:
+    (awk / "systemctl").write_text(f'#!/bin/sh\n[ "$1" != show ] || echo {result}\n')
+    lines = "\n".join(said)
+    (awk / "systemd-analyze").write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+    for name in ("systemctl", "systemd-analyze"):
+        (awk / name).chmod(0o755)
+    (awk / "live").mkdir()
+    (awk / "units").write_text("x.service loaded active running X\n")
+    script = f'guard={awk} live={awk}/live; . "{GUEST}/outside_units.sh"; unit_state() {{ :; }}\n'
+    script += 'list_units; cat "$live/todo"'
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"PATH": f"{awk}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == todo
 
 
 def test_only_mounts_that_came_and_hide_what_a_login_needs_are_told(awk: Path) -> None:

@@ -325,6 +325,16 @@ WHY: list[tuple[str, Change, str]] = [
     ),
     ("arp", ruled(chain("arp", "input", "drop")), "nftables drops ARP: arp shut, chain all: drop"),
     (
+        "connection table",
+        evident(
+            settings={
+                "/proc/sys/net/netfilter/nf_conntrack_count": "40\n",
+                "/proc/sys/net/netfilter/nf_conntrack_max": "20\n",
+            }
+        ),
+        "the table of connections is full: 40 of 20 (net.netfilter.nf_conntrack_max)",
+    ),
+    (
         "iptables",
         logged(iptables={4: ":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j DROP\n", 6: ""}),
         "iptables drops port 22: -A INPUT -p tcp -m tcp --dport 22 -j DROP",
@@ -408,6 +418,11 @@ WHY: list[tuple[str, Change, str]] = [
         "booting",
         logged(boot="starting", jobs=("a.service",)),
         "it is still booting (systemd: starting, waiting for a",
+    ),
+    (
+        "booting by OpenRC",
+        logged(boot="starting", init="OpenRC"),
+        "it is still booting (OpenRC: starting)",
     ),
     ("rescue", logged(boot="maintenance"), "it is in rescue mode (systemd: maintenance)"),
     ("PID 1", logged(boot=""), "its systemd (PID 1) does not answer"),
@@ -579,8 +594,9 @@ def test_what_nobody_could_look_at_is_not_sure() -> None:
 
 def test_what_may_come_yet_is_not_sure() -> None:
     booting = both(logged(boot="starting"), NO_SSHD)(healthy())
+    early = both(logged(boot="initializing", init="OpenRC"), NO_SSHD)(healthy())
     waiting = both(holding(), devices(70))(healthy())
-    for seen in (booting, waiting):
+    for seen in (booting, early, waiting):
         found = why_unreachable(seen)
         assert found is not None
         assert not found.is_sure

@@ -18,9 +18,11 @@ from labrun.tasks.provision.machines import (
     processors_in,
     read_settings,
     taken_at_start,
+    waiting_for_start,
     wanted_settings,
 )
 from labrun.tasks.provision.objects import Observed
+from labrun.tasks.state.item import Difference
 
 WANTED = {"driver": "lxc", "image": "debian-12", "memory": "512", "nics": "02:00:00:00:00:01@lab-net"}
 NICS = (NicSpec("02:00:00:00:00:01", "lab-a", 1400), NicSpec("02:00:00:00:00:02", "lab-b", filter="lab-it"))
@@ -172,3 +174,21 @@ def test_what_waits_for_the_next_start() -> None:
     assert taken_at_start("qemu", every) == ("memory", "vcpus")
     assert taken_at_start("lxc", every) == ("vcpus",)
     assert taken_at_start("qemu", ["nics", "disks"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "waits"),
+    [
+        ("A@lab-n%tap=e1000e B@lab-m", True),
+        ("B@lab-m A@lab-n%tap=e1000e", True),
+        # Another network, a filter, a NIC more or less come at once.
+        ("A@lab-m%tap B@lab-m", False),
+        ("A@lab-n+lab-it%tap", False),
+        ("A@lab-n%tap B@lab-m C@lab-o=e1000e", False),
+    ],
+)
+def test_a_nic_that_is_there_gets_another_model_at_the_next_start(wanted: str, waits: bool) -> None:
+    nics = {"nics": Difference("A@lab-n%tap B@lab-m", wanted)}
+    assert waiting_for_start("qemu", nics) == (("nics",) if waits else ())
+    both = {**nics, "memory": Difference("256", "512"), "autostart": Difference("no", "yes")}
+    assert waiting_for_start("qemu", both) == (("memory", "nics") if waits else ("memory",))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import CommandError
-from labrun.tasks.guest.facts.login import KeyFile, Listener, login_state, probe
+from labrun.tasks.guest.facts.login import KeyFile, Listener, LoginState, login_state, probe
 from labrun.tasks.guest.scripts import wrapped
 from labrun.tasks.guest.shell import gather_script, parse_facts
 
@@ -120,6 +120,45 @@ def test_the_script_runs_in_a_real_shell(account: str, tmp_path: Path) -> None:
     found = login_state(parse_facts(done.stdout.decode(errors="replace"), MARK))
     assert (found.account is not None) is (account == "root")
     assert list(tmp_path.iterdir()) == []
+
+
+LEVELS = {
+    "": "initializing",
+    "sysinit": "starting",
+    "boot": "starting",
+    "default": "running",
+    "own": "running",
+    "single": "maintenance",
+    "shutdown": "stopping",
+}
+
+
+@pytest.mark.parametrize(("level", "state"), LEVELS.items())
+def test_openrc_tells_how_far_the_boot_is(level: str, state: str, tmp_path: Path) -> None:
+    for path in ("etc/runlevels/default", "etc/init.d", "run/openrc"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "etc/init.d/sshd").touch(0o755)
+    (tmp_path / "rc-service").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "rc-service").chmod(0o755)
+    if level:
+        (tmp_path / "run/openrc/softlevel").write_text(level)
+    found = login_state_there(tmp_path)
+    assert (found.init, found.boot) == ("OpenRC", state)
+    assert found.sshd_unit is not None
+    assert (found.sshd_unit.name, found.sshd_unit.active) == ("sshd.service", "inactive")
+    if level == "default":
+        (tmp_path / "run/openrc/rc.starting").mkdir()
+        assert login_state_there(tmp_path).is_booting
+
+
+def login_state_there(root: Path) -> LoginState:
+    """Return what a host with these folders in place of its own shows."""
+    script = gather_script([probe("root", "AAAA", "127.0.0.1", "127.0.0.1", 22)], MARK)
+    for path in ("/etc/runlevels", "/etc/init.d", "/run/openrc", "/run/systemd/system"):
+        script = script.replace(path, f"{root}{path}")
+    script = script.replace('PATH="$PATH', f'PATH="{root}:$PATH')
+    done = subprocess.run(["sh"], input=script.encode(), capture_output=True, check=True)
+    return login_state(parse_facts(done.stdout.decode(errors="replace"), MARK))
 
 
 def test_whatever_a_guest_prints_ends_in_facts_or_in_a_reason() -> None:

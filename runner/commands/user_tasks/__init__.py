@@ -1,0 +1,1 @@
+"""`labrun run`: Nornir tasks of users over the lab's hosts."""
