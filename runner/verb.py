@@ -98,13 +98,15 @@ def verb(
     recorded: bool = False,
     kind: type[VerbCommand] = VerbCommand,
     group: click.Group | None = None,
+    concealed: Sequence[str] = (),
 ) -> Callable[[Callable[..., Report]], VerbCommand]:
     """Turn a function ``(invocation, **its parameters) -> Report`` into a command.
 
     Its docstring is the help, the first line the one-line help. Parameters are added below the decorator by
     ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first argument to
     the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history; ``kind`` is the class
-    of the command; ``group`` is the :class:`VerbGroup` it belongs to.
+    of the command; ``group`` is the :class:`VerbGroup` it belongs to; ``concealed`` are the parameters whose
+    values the history does not tell.
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
@@ -126,7 +128,11 @@ def verb(
                 defaults = {
                     name for name in names if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
                 }
-                given = {name: value for name, value in arguments.items() if name not in defaults}
+                given = {
+                    name: name.upper() if name in concealed and value is not None else value
+                    for name, value in arguments.items()
+                    if name not in defaults
+                }
                 recording = Recording(_as_typed(params, given, invocation))
                 invocation = replace(invocation, recording=recording)
 

@@ -13,6 +13,7 @@ from labrun.inventory.file.problems import did_you_mean
 from labrun.inventory.file.source import FILE_NAME
 from labrun.inventory.starting.templates import DEFAULT, TEMPLATES, from_template
 from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import lab_path
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
 from labrun.runner.verb import verb
@@ -61,7 +62,7 @@ def command(invocation: Invocation, template: str | None, origin: str | None, li
     if template is not None and template not in TEMPLATES:
         hint = did_you_mean(template, TEMPLATES) or f"there are {', '.join(TEMPLATES)}"
         raise UsageError(f'no template is called "{template}"', step="--template", hint=hint)
-    target = Path(invocation.lab or FILE_NAME)
+    target = Path(lab_path(invocation.lab) if invocation.lab is not None else FILE_NAME)
     to_stdout = str(target) == "-"
     if not to_stdout and os.path.lexists(target):
         raise _exists(target)

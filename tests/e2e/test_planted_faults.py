@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
@@ -151,8 +153,61 @@ def test_one_fault_at_a_time_hints_in_steps_and_a_second_mend_changes_nothing(la
 def test_what_is_put_right_by_hand_stays_right(lab: RunningLab) -> None:
     assert lab.run("break", "forwarding-off").exit_code == 0
     lab.guest("host00", "sysctl -qw net.ipv4.ip_forward=1")
-    mended = lab.json("mend")
-    assert [row["status"] for row in mended.rows] == ["changed"], mended.rows
+    hinted = lab.run("verify", "--hint")
+    story = r"Solved: it was forwarding-off on host00 \(\d+ s, no hint\)\.\n"
+    assert hinted.exit_code == 0
+    assert re.fullmatch(story + "`labrun mend` clears it.\n", hinted.stdout)
+    again = lab.json("verify", "--hint")
+    assert (again.document["solved"], again.document["hints"]) == ("forwarding-off", [])
+    mended = lab.run("mend")
+    assert mended.exit_code == 0
+    assert re.search(
+        rf"host00 +fault forwarding-off +as before +mended by hand +ok\n(.*\n)*{story}", mended.stdout
+    )
+    assert lab.run("mend").stdout == "Nothing is planted in this lab.\n"
+    healthy(lab)
+
+
+def test_a_lesson_is_a_series_with_a_score(lab: RunningLab) -> None:
+    begun = lab.run("lesson", "start", "--faults", "2", "--level", "easy", "--seed", "3")
+    try:
+        assert begun.stdout.startswith("Fault 1 of 2 is planted."), begun.stderr
+        assert lab.json("lesson", "start").document["error"] == "a lesson is under way in this lab"
+        failing = lab.json("lesson", "check")
+        assert failing.exit_code == 1
+        assert {row["why"] for row in failing.rows} <= {None}
+        assert len(lab.json("lesson", "hint").document["hints"]) == 1
+        open_score = lab.json("lesson", "score")
+        assert open_score.exit_code == 3
+        assert [row["status"] for row in open_score.rows] == ["pending", "pending"]
+        assert not re.search("|".join(FAULTS), open_score.stdout)
+        # By hand, as the hints would have it: with the undo that the fault left in the guest.
+        (found,) = [
+            host
+            for host in load_lab(lab.path).hosts
+            if "y" in lab.guest(host, "test ! -e /var/lib/labrun/fault.undo || echo y")
+        ]
+        lab.guest(found, "base64 -d /var/lib/labrun/fault.undo | sh -e")
+        second = lab.run("lesson", "check")
+        assert second.exit_code == 0
+        assert re.match(
+            r"Solved: it was [a-z0-9-]+ on host0\d \(.*, 1 hint\)\. 3 points \(1 hint\)\n", second.stdout
+        )
+        assert "Fault 2 of 2 is planted." in second.stdout
+        skipped = lab.run("lesson", "skip")
+        assert re.match(
+            r"It was [a-z0-9-]+, on host0\d\. It is undone\. 0 points \(given up\)\n", skipped.stdout
+        )
+        assert skipped.stdout.endswith("The lesson is over: 3 of 8 points, 1 of 2 faults mended.\n")
+        report = lab.path.parent / "score.xml"
+        score = lab.run("lesson", "score", "-o", str(report))
+        assert score.exit_code == 1
+        cases = ET.parse(report).getroot().findall("testsuite/testcase")
+        assert sorted(case.find("failure") is not None for case in cases) == [False, True]
+    finally:
+        stopped = lab.run("lesson", "stop", "-y")
+    assert stopped.exit_code == 0
+    assert lab.json("lesson", "score").document["error"] == "there is no lesson in this lab"
     healthy(lab)
 
 
