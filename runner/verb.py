@@ -258,6 +258,23 @@ def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> i
 def _show(report: Report, invocation: Invocation) -> None:
     if report.text is not None:
         write(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
+    elif report.outcomes and report.scene is not None:
+        from labrun.runner.views.shown import shown
+
+        write(
+            shown(
+                report.scene,
+                report.outcomes,
+                stream=sys.stdout,
+                color=invocation.color,
+                verbosity=invocation.verbosity,
+                diff=report.diff,
+                asked=report.asked,
+                notes=report.notes,
+                seconds=invocation.seconds,
+                command=invocation.command,
+            )
+        )
     elif report.outcomes:
         from labrun.runner.views.table import render
 
@@ -276,7 +293,7 @@ def _show(report: Report, invocation: Invocation) -> None:
         row.exit_code == HypervisorError.exit_code for row in report.outcomes
     ):
         write(f"{DOCTOR}\n")
-    if report.notes and not invocation.quiet:
+    if report.notes and not invocation.quiet and (report.scene is None or not report.outcomes):
         write("".join(f"{printable(note)}\n" for note in report.notes))
 
 

@@ -55,9 +55,9 @@ class Invocation:
     """One call of labrun: the command's full name and the resolved global options.
 
     ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` is in seconds, None = the command's
-    default; ``chosen_workers`` = ``workers`` is the user's. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2
-    (``-vv``). ``color`` is the user's choice; colour also needs a terminal. ``fork`` is the one to work in,
-    None for the lab itself. ``history`` is a file to use instead of the lab's default, ``recording`` writes
+    default; ``chosen_workers`` = ``workers`` is the user's. ``verbosity`` is -2 (``-qq``), -1, 0, 1 (``-v``)
+    or 2 (``-vv``). ``color`` is the user's choice; colour also needs a terminal. ``fork`` is the one to work
+    in, None for the lab itself. ``history`` is a file to use instead of the default, ``recording`` writes
     this run to it. ``interruption`` is the signal that ends the command, shared by all runs of a loop.
     ``started`` is a ``time.monotonic()``.
     """

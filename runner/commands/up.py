@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import UsageError
-from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.outcome import HYPERVISOR, Outcome, Status, exit_code
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -65,7 +65,9 @@ def command(
         from labrun.runner.commands.configure import configure_hosts
 
         rows += configure_hosts(replace(session, hosts=ready))
-    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None})
+    follows = "" if exit_code(rows) else "labrun verify" if configure_too else "labrun configure"
+    scene = session.scene(changes=True, next=follows)
+    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None}, scene=scene)
 
 
 def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:

@@ -92,7 +92,9 @@ def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report
     planted = require_planted(state).next_hint()
     remember(state, planted)
     between = [row for row in rows if section_of(row.section).scope is Scope.PATH]
-    symptoms = [replace(row, why=None) for row in between if row.exit_code]
+    symptoms = [
+        replace(row, why=None, fault=None, blamed=None, by_hand=()) for row in between if row.exit_code
+    ]
     hints = planted.hints[: planted.given]
     notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
     if not symptoms:

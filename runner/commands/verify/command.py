@@ -82,7 +82,8 @@ def command(
     rows += _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
-    return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
+    report = Report(session.lab.name, rows, scene=session.scene())
+    return with_outputs(report, session.lab, invocation, **outputs)
 
 
 def _refused(session: Session) -> list[Outcome]:
@@ -189,7 +190,7 @@ def gather_captures(
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
-            **{host: Unreachable(why) for host, why in off.items()},
+            **{host: Unreachable(why, off=True) for host, why in off.items()},
         }
 
 
