@@ -12,6 +12,7 @@ from labrun.runner.views.cause_text import cause_lines
 from labrun.runner.views.causes import causes
 from labrun.runner.views.changes import CHANGES, change_lines
 from labrun.runner.views.columns import coloured, folded
+from labrun.runner.views.matrix import path_of
 from labrun.runner.views.overview import Overview, overview
 from labrun.runner.views.screen import counted, screen_lines, title
 from labrun.runner.views.status_look import look
@@ -79,8 +80,9 @@ def _below(
     scene: Scene, rows: Sequence[Outcome], screen: Screen, room: int, *, quiet: bool, every: bool
 ) -> list[str]:
     """Return the changes, unless every row is shown, and the causes of what is wrong."""
+    verified = any(path_of(row) is not None for row in rows)
     found = causes(row for row in rows if not (scene.changes and row.status in CHANGES))
-    wrong = cause_lines(found, scene.details, screen, room, remedies=not scene.changes)
+    wrong = cause_lines(found, scene.details, screen, room, remedies=not scene.changes or verified)
     if not scene.changes or quiet or every:
         return wrong
     changed = change_lines(rows, screen, max(room - len(wrong) - 1, 3), skipped=True)
