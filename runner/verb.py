@@ -305,6 +305,23 @@ def _shown(report: Report, invocation: Invocation) -> str:
     parts = []
     if report.text is not None:
         parts.append(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
+    elif report.outcomes and report.scene is not None:
+        from labrun.runner.views.shown import shown
+
+        parts.append(
+            shown(
+                report.scene,
+                report.outcomes,
+                stream=sys.stdout,
+                color=invocation.color,
+                verbosity=invocation.verbosity,
+                diff=report.diff,
+                asked=report.asked,
+                notes=report.notes,
+                seconds=invocation.seconds,
+                command=invocation.command,
+            )
+        )
     elif report.outcomes:
         from labrun.runner.views.table import render
 
@@ -323,7 +340,7 @@ def _shown(report: Report, invocation: Invocation) -> str:
         row.exit_code == HypervisorError.exit_code for row in report.outcomes
     ):
         parts.append(f"{DOCTOR}\n")
-    if report.notes and not invocation.quiet:
+    if report.notes and not invocation.quiet and (report.scene is None or not report.outcomes):
         parts.append("".join(f"{printable(note)}\n" for note in report.notes))
     return "".join(parts)
 

@@ -269,7 +269,11 @@ def _keeps_storage(stray: Stray) -> bool:
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
     """Return the machines to remove: by the file's names and groups, else by the existing machines."""
-    names = list(known)
+    names = sorted(known)
+    if model is not None:
+        # In the order of the file; what it no longer has comes last.
+        placed = [name for name in model.hosts if name in names]
+        names = [*placed, *(name for name in names if name not in model.hosts)]
     if invocation.hosts is None:
         return names
     if model is not None and not set(invocation.hosts.split(",")) <= set(names):

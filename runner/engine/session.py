@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.runner.cli.scene import Scene
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
     from labrun.tasks.provision.strays import Stray
@@ -59,6 +60,12 @@ class Session:
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
         return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
+
+    def scene(self, **settings: Any) -> Scene:
+        """Return what the command looks at, for its screen; ``settings`` are the scene's further fields."""
+        from labrun.runner.cli.scene import Scene
+
+        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), self.uri, **settings)
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""

@@ -146,7 +146,7 @@ def require_planted(state: LabState) -> Planted:
 def without_reasons(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the failing paths and checks, without what would tell the fault."""
     between = [row for row in rows if section_of(row.section).scope is Scope.PATH]
-    return [replace(row, why=None) for row in between if row.exit_code]
+    return [replace(row, why=None, fault=None, blamed=None, by_hand=()) for row in between if row.exit_code]
 
 
 def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState, *, whole: bool) -> Report:

@@ -83,7 +83,8 @@ def command(
     if hint:
         whole = len(session.hosts) == len(session.lab.hosts)
         return with_hint(session.lab.name, rows, session.state, whole=whole)
-    return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
+    report = Report(session.lab.name, rows, scene=session.scene())
+    return with_outputs(report, session.lab, invocation, **outputs)
 
 
 def verify_rows(session: Session, *, full: bool = False, evidence: bool = True) -> list[Outcome]:
@@ -202,7 +203,7 @@ def gather_captures(
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
-            **{host: Unreachable(why) for host, why in reasons.items()},
+            **{host: Unreachable(why, off=True) for host, why in reasons.items()},
         }
 
 
