@@ -32,10 +32,7 @@ hosts:
   host04: {networks: {network2: dhcp}}
 """
 SEED = 1
-QUICK = (
-    *("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6"),
-    *("target-rejects", "masquerade-v6"),
-)
+QUICK = (*("forwarding-off", "forward-drops", "sshd-stopped", "address-missing-v6"),)
 # What a host may have besides, and be well: devices of its own with a NIC's MAC, a daemon's routes.
 BESIDE = """\
 ip link add br-own type bridge

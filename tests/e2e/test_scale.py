@@ -142,7 +142,7 @@ _DROP = (
             "kill -CONT $(cat /run/sshd.pid)",
             r"accepted the connection but sent no SSH banner within \d+ s",
         ),
-        (_DROP, "nft delete table inet scl", "did not answer in time"),
+        pytest.param(_DROP, "nft delete table inet scl", "did not answer in time", marks=pytest.mark.full),
     ],
     ids=["sshd stopped", "packets dropped"],
 )
