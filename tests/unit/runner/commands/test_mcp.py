@@ -133,14 +133,17 @@ def test_a_lab_file_that_is_wrong_is_an_answer_with_its_lines(tmp_path: Path) ->
     with_client(tmp_path, use, lab=f"{EXISTING.rstrip()[:-1]}, ram: 5}}\n")
 
 
+NO_NAMES = [
+    ("show_run", {"run": "--evidence"}),
+    ("verify", {"hosts": "web, --help"}),
+    ("verify", {"hosts": "web;id"}),
+    ("explain_path", {"source": "web:x", "target": "web"}),
+]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
-    [
-        ("verify", {"hosts": "web, --help"}),
-        ("verify", {"hosts": "web;id"}),
-        ("explain_path", {"source": "web:x", "target": "web"}),
-        ("show_run", {"run": "--evidence"}),
-    ],
+    [NO_NAMES[0], *(pytest.param(*case, marks=pytest.mark.full) for case in NO_NAMES[1:])],
 )
 def test_no_argument_can_be_an_option(tmp_path: Path, tool: str, arguments: dict[str, str]) -> None:
     async def use(client: Client) -> None:
