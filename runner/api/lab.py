@@ -85,8 +85,9 @@ class Host:
 
 
 class Lab:
-    """A lab file, and what can be done with the lab; every method that changes or reads the lab locks it.
+    """A lab file, and what can be done with the lab.
 
+    What changes the lab holds its lock meanwhile, and raises LockedError if another labrun has it.
     ``lab["host01"]`` is a host, ``len(lab)`` how many there are, iteration goes over their names.
     """
 

@@ -81,8 +81,10 @@ def command(invocation: Invocation, template: str | None, origin: str | None, li
         return Report(text=text, extra={**members, "text": text})
     _create(target, text)
     where = "" if str(target) == FILE_NAME else f"--lab {target} "
-    written = f"wrote {target} {made}\n"
-    return Report(text="" if invocation.quiet else f"{written}next: labrun {where}up\n", extra=members)
+    # Existing machines are not brought up; the template has to be filled in first.
+    following = "fill it in, then labrun {}verify" if template == "existing" else "labrun {}up"
+    text = f"wrote {target} {made}\nnext: {following.format(where)}\n"
+    return Report(text="" if invocation.quiet else text, extra=members)
 
 
 def _imported(origin: str, name: str) -> Imported:
