@@ -35,8 +35,8 @@ PACKAGES = ("opendoas", "busybox")
 # Programs that busybox has as well, and that Alpine has from elsewhere or that this image cannot do without.
 KEPT = """\
 ip mount umount init reboot poweroff halt login su sh ash udhcpc dpkg dpkg-deb ar ifup ifdown hostname passwd
-getty sulogin unshare start-stop-daemon run-parts runlevel telinit modprobe insmod lsmod rmmod depmod nc traceroute
-traceroute6 ping ping6 busybox switch_root pivot_root
+getty sulogin unshare start-stop-daemon run-parts runlevel telinit modprobe insmod lsmod rmmod depmod nc
+traceroute traceroute6 ping ping6 busybox switch_root pivot_root
 """
 INSTALL = f"""\
 set -e
