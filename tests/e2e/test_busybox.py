@@ -36,7 +36,7 @@ PACKAGES = ("opendoas", "busybox")
 KEPT = """\
 ip mount umount init reboot poweroff halt login su sh ash udhcpc dpkg dpkg-deb ar ifup ifdown hostname passwd
 getty sulogin unshare start-stop-daemon run-parts runlevel telinit modprobe insmod lsmod rmmod depmod nc
-traceroute traceroute6 ping ping6 busybox switch_root pivot_root
+traceroute traceroute6 sysctl ping ping6 busybox switch_root pivot_root
 """
 INSTALL = f"""\
 set -e
