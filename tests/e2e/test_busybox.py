@@ -32,11 +32,11 @@ hosts:
     # more
 """
 PACKAGES = ("opendoas", "busybox")
-# Programs that busybox has too, which Alpine has from elsewhere or this image cannot do without.
+# Programs that busybox has as well, and that Alpine has from elsewhere or that this image cannot do without.
 KEPT = """\
 ip mount umount init reboot poweroff halt login su sh ash udhcpc dpkg dpkg-deb ar ifup ifdown hostname passwd
 getty sulogin unshare start-stop-daemon run-parts runlevel telinit modprobe insmod lsmod rmmod depmod nc
-traceroute traceroute6 ping ping6 busybox switch_root pivot_root
+traceroute traceroute6 sysctl ping ping6 busybox switch_root pivot_root
 """
 INSTALL = f"""\
 set -e
