@@ -78,8 +78,8 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
         why = f"{link.name} has it with another prefix: /{other.network.prefixlen}"
     elif link.port_of:
         # A bond leaves it down, and with other addresses than it had.
-        undo = f"`ip link set dev {link.name} nomaster`, then `labrun configure`"
-        why = f"{link.name} is a port of {link.port_of}: {undo}"
+        release = f"`ip link set dev {link.name} nomaster`, then `labrun configure`"
+        why = f"{link.name} is a port of {link.port_of}: {release}"
     elif len(shown) < len(want) or (leased and not shown):
         off = (
             ipv6_off(capture, link)
