@@ -132,6 +132,18 @@ CAUSES: dict[str, Cause] = {
         "ip rule del pref 1; ip rule del pref 2; ip route flush table 51820",
         "host01: ip rule 2: from all lookup 51820",
     ),
+    "hops-of-a-route": (
+        "host01",
+        "ip route replace $(ip route show default) hoplimit 1",
+        "ip route replace $(ip route show default | sed 's/ hoplimit .*//')",
+        "host01: the route to default has hoplimit 1",
+    ),
+    "hops-of-a-route-v6": (
+        "host01",
+        "ip -6 route replace $(ip -6 route show default | sed 's/ pref .*//') hoplimit 1",
+        "ip -6 route replace $(ip -6 route show default | sed 's/ hoplimit .*//; s/ pref .*//')",
+        "host01: the route to default has hoplimit 1",
+    ),
     # Neighbours and IPsec.
     "asks-for-nobody": (
         "host00",
