@@ -287,6 +287,10 @@ def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
         own = forwarding(shown.lab, 6).sends_from(at.node, at.target)
         link = at.capture.links.get(own.nic.mac) if own is not None else None
         key, version = f"conf/{link.name if link is not None else 'all'}/hop_limit", 6
+    for route in best_routes(at.capture.routes, at.target):
+        if route.hop_limit and route.hop_limit < count - 1:
+            name = "default" if route.prefix.prefixlen == 0 else route.prefix
+            yield Finding(CAUSE, f"the route to {name} has hoplimit {route.hop_limit}", at.node)
     limit = seen.setting(key, version)
     if limit is not None and limit < count - 1:
         yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {limit}", at.node)

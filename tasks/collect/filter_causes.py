@@ -246,7 +246,8 @@ def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
         if number == at.target.version:
             add = f"ip {version}rule add pref {_OWN_RULES[table]} lookup {table}"
             yield Finding(CAUSE, f"no rule looks up the routes of the table {table}: `{add}`", at.node)
-    for rule in _rules_for(shown, at):
+    # A table without its default route leaves the packet to the rule that follows.
+    for rule in sorted(_rules_for(shown, at), key=lambda each: "suppress" in each.conditions):
         refuses = not rule.action.startswith("lookup") and not rule.conditional
         yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
 

@@ -161,10 +161,9 @@ _BOOT = {
         files={
             f"{_UNITS}/home.mount": (
                 "[Mount]\nWhat=tmpfs\nWhere=/home\nType=tmpfs\n[Install]\nWantedBy=multi-user.target\n",
-                "systemctl daemon-reload",
+                "systemctl daemon-reload; systemctl enable home.mount",
             )
         },
-        services={"home.mount": "enabled"},
     ),
     "tmpfiles": only_file("/etc/tmpfiles.d/x.conf", "R /home/lab/.ssh - - - - -\n"),
     "tmpmodes": only_file("/etc/tmpfiles.d/x.conf", "z /home/lab 0777 - - - -\n"),

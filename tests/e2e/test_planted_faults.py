@@ -13,6 +13,7 @@ from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from tests.labs import Answer, RunningLab
 
 from .conftest import write_lab
+from .planted_causes import CAUSES, Cause, site
 
 LAB = """\
 name: w4-r-faults
@@ -252,15 +253,6 @@ def test_a_healthy_lab_has_no_failing_row(lab: RunningLab, runs: int) -> None:
         healthy(lab)
 
 
-def _site(family: str, hook: str, rule: str, at: str = "") -> tuple[str, str]:
-    """Return the shell text that adds a table with one rule, and the one that removes it."""
-    chain = f"nft add chain {family} site c '{{ type filter hook {hook} {at} priority 0; }}'"
-    return (
-        f"nft add table {family} site; {chain}; nft add rule {family} site c {rule}",
-        f"nft delete table {family} site",
-    )
-
-
 MARK = "/etc/NetworkManager/conf.d/zz.conf"
 UNIT = "/etc/systemd/system/NetworkManager.service.d"
 PROFILE = "/etc/NetworkManager/system-connections/labrun-network1.nmconnection"
@@ -271,52 +263,51 @@ chmod 755 {SCRIPT}; nmcli connection up labrun-network1 >/dev/null
 until ip -o address show dev eth0 | grep -q 10.203.8.99; do sleep 0.1; done
 """
 # Host, what is done to it by hand and undone, and what a row has to say of it.
-BY_HAND: dict[str, tuple[str, str, str, str]] = {
+BY_HAND: dict[str, Cause] = {
+    **CAUSES,
     "ttl-written": (
         "host00",
-        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip ttl set 1"),
+        *site("ip", "prerouting", "ip daddr 10.204.8.11 ip ttl set 1"),
         "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip ttl set 1",
     ),
     "hop-limit-written": (
         "host00",
-        *_site("ip6", "prerouting", "ip6 daddr fd00:204:8::11 ip6 hoplimit set 1"),
+        *site("ip6", "prerouting", "ip6 daddr fd00:204:8::11 ip6 hoplimit set 1"),
         "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 hoplimit set 1",
     ),
     "target-written": (
         "host00",
-        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip daddr set 10.204.8.77"),
+        *site("ip", "prerouting", "ip daddr 10.204.8.11 ip daddr set 10.204.8.77"),
         "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip daddr set 10.204.8.77",
     ),
     "source-written-v6": (
         "host00",
-        *_site("ip6", "postrouting", "ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9"),
+        *site("ip6", "postrouting", "ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9"),
         "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9",
     ),
     "egress-drops-v6": (
         "host00",
-        *_site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
+        *site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
         "host00: nftables drops it: netdev site, chain c: ip6 daddr fd00:204:8::11 drop",
     ),
     "tcp-drops": (
         "host00",
-        *_site("ip6", "forward", "meta l4proto tcp drop"),
+        *site("ip6", "forward", "meta l4proto tcp drop"),
         "host00: nftables drops TCP: ip6 site, chain c: meta l4proto ",
     ),
     "udp-drops": (
         "host00",
-        *_site("ip", "forward", "meta l4proto udp drop"),
+        *site("ip", "forward", "meta l4proto udp drop"),
         "host00: nftables drops UDP: ip site, chain c: meta l4proto ",
     ),
     "no-answer-to-traces": (
         "host00",
-        *_site("ip", "output", "icmp type time-exceeded drop"),
+        *site("ip", "output", "icmp type time-exceeded drop"),
         "host00: nftables drops it: ip site, chain c: icmp type time-exceeded drop",
     ),
     "advertisements-drop": (
         "host02",
-        "; ".join(
-            [_site("ip6", "output", "icmpv6 type nd-neighbor-advert drop")[0], "ip -6 neigh flush all"]
-        ),
+        "; ".join([site("ip6", "output", "icmpv6 type nd-neighbor-advert drop")[0], "ip -6 neigh flush all"]),
         "nft delete table ip6 site",
         "host02: nftables drops neighbour advertisements: ",
     ),
@@ -444,7 +435,7 @@ ip address del fd99::1/128 dev lo
         "another sshd runs here with passwordauthentication yes: take it out there",
     ),
 }
-QUICK_BY_HAND = ("hop-limit-written", "name-of-another")
+QUICK_BY_HAND = ("hop-limit-written", "name-of-another", "asks-for-nobody", "protocol-v6")
 
 
 @pytest.mark.parametrize(
