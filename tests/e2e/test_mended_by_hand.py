@@ -1,4 +1,4 @@
-"""What the screen says to type `by hand` really mends the fault: typed on the guest, everything is ok again."""
+"""What the screen says to type `by hand` really mends the fault: after that, everything is ok again."""
 
 from __future__ import annotations
 
