@@ -8,7 +8,7 @@ from tests.unit.mutated_gathers import HOSTS, gather_of, judged
 from tests.unit.small_labs import two_networks
 
 LAB = two_networks()
-SOURCE, TARGET, *_ = LAB.hosts
+SOURCE, TARGET = list(LAB.hosts)[:2]
 ENDS = Pair(SOURCE, TARGET, 4)
 FAULT = Fault("r", "net.ipv4.ip_forward is 0", "sysctl", "net.ipv4.ip_forward")
 
