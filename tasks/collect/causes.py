@@ -13,6 +13,7 @@ from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Versio
 from labrun.outcome import Fault
 from labrun.tasks.collect.filter_causes import (
     Passage,
+    best_routes,
     blocked_by_policy,
     dropped,
     kept_here,
