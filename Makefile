@@ -125,7 +125,12 @@ bench: $(VENV)/dev.stamp image ## measure labrun and what it is compared with
 
 .PHONY: package
 package: $(VENV)/dev.stamp ## build the source package and the wheel in dist/, and check their metadata
-	@$(VENV)/bin/python -m hatchling build -d dist
+	@rm -rf dist/labrun-*.tar.gz dist/labrun-*.whl build/sdist
+	$(VENV)/bin/python -m hatchling build -t sdist -d dist
+	# The wheel is made of what is in the source package, so that neither lacks what the other has.
+	mkdir -p build/sdist
+	tar -xzf dist/labrun-*.tar.gz -C build/sdist --strip-components=1
+	(cd build/sdist && "$(CURDIR)/$(VENV)/bin/python" -m hatchling build -t wheel -d "$(CURDIR)/dist")
 	$(VENV)/bin/twine check --strict dist/*.tar.gz dist/*.whl
 
 .PHONY: deb

@@ -1,4 +1,4 @@
-"""What to do if this Python has no libvirt-python: an extra, since its build needs a compiler and headers."""
+"""What to do if this Python lacks an extra: libvirt-python, which is built from source, or another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from labrun.errors import NoLibvirtError
 
-__all__ = ["how_to_install", "is_libvirt_missing", "not_installed"]
+__all__ = ["how_to_install", "how_to_install_extra", "is_libvirt_missing", "not_installed"]
 
 DEBIAN_PREFIX: Final = Path("/usr/lib/labrun")
 """Where labrun's Debian package keeps its Python environment, which uses the system's python3-libvirt."""
@@ -47,12 +47,18 @@ def how_to_install(prefix: Path | None = None) -> str:
     prefix = Path(sys.prefix) if prefix is None else prefix
     if prefix == DEBIAN_PREFIX:
         return "sudo apt-get install python3-libvirt"
-    if "pipx" in prefix.parts:
-        install = "pipx install --force 'labrun[libvirt]'"
-    elif prefix.parent.parts[-2:] == ("uv", "tools"):
-        install = "uv tool install 'labrun[libvirt]'"
-    else:
-        install = f"{prefix / 'bin' / 'python'} -m pip install 'labrun[libvirt]'"
     headers = next((command for tool, command in _HEADERS.items() if shutil.which(tool)), None)
     build = f"sudo {headers}" if headers else "libvirt's headers, pkg-config and a C compiler"
-    return f"{install} (its build needs: {build})"
+    return f"{how_to_install_extra('libvirt', prefix)} (its build needs: {build})"
+
+
+def how_to_install_extra(extra: str, prefix: Path | None = None) -> str:
+    """Return the command that adds an extra the way labrun itself was installed; ``prefix`` as above."""
+    prefix = Path(sys.prefix) if prefix is None else prefix
+    if "pipx" in prefix.parts:
+        return f"pipx install --force 'labrun[{extra}]'"
+    if prefix.parent.parts[-2:] == ("uv", "tools"):
+        return f"uv tool install 'labrun[{extra}]'"
+    if prefix == DEBIAN_PREFIX:
+        return f"pipx install 'labrun[{extra}]', beside the Debian package, which does not have it"
+    return f"{prefix / 'bin' / 'python'} -m pip install 'labrun[{extra}]'"

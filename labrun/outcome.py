@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-__all__ = ["HYPERVISOR", "OUT_OF_BAND", "Family", "Nic", "Outcome", "Pair", "Status", "Subject", "exit_code"]
+__all__ = [
+    "HYPERVISOR",
+    "OUT_OF_BAND",
+    "Family",
+    "Fault",
+    "Nic",
+    "Outcome",
+    "Pair",
+    "Status",
+    "Subject",
+    "exit_code",
+]
 
 HYPERVISOR = "hypervisor"
 """The ``host`` of rows that do not belong to a host of the lab."""
@@ -80,12 +91,31 @@ Subject = Pair | Nic
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """The origin of a row that only follows from something else.
+
+    ``host`` is where it is, None if that is not known, and ``what`` says it without the host. ``section`` and
+    ``name`` are those of the host's own row about it, empty if it has none. ``by_hand`` are the commands that
+    mend it in a root shell of that host.
+    """
+
+    host: str | None
+    what: str
+    section: str = ""
+    name: str = ""
+    by_hand: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One row: ``section`` and ``name`` identify the item, ``expected`` and ``actual`` are text for people.
 
     ``seconds`` is the time that this row took. ``hypervisor_fault`` marks a failure caused by libvirt or
     the hypervisor (exit code 5). ``subject`` is set if the row is about more than its host, ``blamed`` is
-    the host at fault, if known. These three are not in the JSON document.
+    the host at fault, if known, and ``fault`` what is wrong there. ``by_hand`` are the commands that mend
+    this very row in a root shell of its host, ``before`` is what ``actual`` was before this run changed it.
+    ``due_to`` is the status of what an ``unknown`` row is unknown because of: that decides the exit code.
+    ``changes`` is what a change consists of, in a few words each. None of these is in the JSON document.
     """
 
     host: str
@@ -100,6 +130,11 @@ class Outcome:
     hypervisor_fault: bool = False
     subject: Subject | None = None
     blamed: str | None = None
+    fault: Fault | None = None
+    by_hand: tuple[str, ...] = ()
+    before: str | None = None
+    due_to: Status | None = None
+    changes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, str | float | None]:
         """Return the row as in ``results`` of the JSON document."""
@@ -126,6 +161,8 @@ class Outcome:
         """Return the exit code for this row alone."""
         if self.hypervisor_fault and self.status is Status.FAILED:
             return 5
+        if self.status is Status.UNKNOWN and self.due_to is not None:
+            return self.due_to.code
         return self.status.code
 
 

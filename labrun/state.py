@@ -309,6 +309,11 @@ class LabState:
                 write_private(self._lab_file_path, str(path))
 
     @property
+    def lesson(self) -> Path:
+        """Return the path of the file that records a lesson's score."""
+        return self.root / "lesson"
+
+    @property
     def fault(self) -> Path:
         """Return the path of the file that records a planted fault."""
         return self.root / "fault"

@@ -164,8 +164,18 @@ def run(args: Sequence[str]) -> int:
 
 def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
     path = error.ctx.command_path if error.ctx else "labrun"
-    message = error.format_message().strip().rstrip(".") + _origin(error)
+    if isinstance(error, click.NoSuchOption):
+        message = f'unknown option "{error.option_name}"{_option_meant(error)}'
+    else:
+        message = error.format_message().strip().rstrip(".") + _origin(error)
     return _fail(UsageError(message, hint=f"{path} --help shows its usage"), args, error.ctx)
+
+
+def _option_meant(error: click.NoSuchOption) -> str:
+    """Return the option that was meant: one that begins like the unknown one before one that resembles it."""
+    typed = error.option_name
+    near = sorted(error.possibilities or (), key=lambda name: not name.startswith(typed))
+    return f' (did you mean "{near[0]}"?)' if near else ""
 
 
 def _origin(error: click.UsageError) -> str:

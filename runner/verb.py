@@ -46,11 +46,12 @@ class Terminated(KeyboardInterrupt):
 class VerbCommand(click.Command):
     """A command with the global options; ``own_format`` = all but ``--format``.
 
-    ``recorded`` means that its runs are kept in the lab's history.
+    ``recorded`` means that its runs are kept in the lab's history. ``body`` is the function behind it.
     """
 
     own_format = False
     recorded = False
+    body: Callable[..., Report]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's options and the global ones in separate sections."""
@@ -97,13 +98,15 @@ def verb(
     recorded: bool = False,
     kind: type[VerbCommand] = VerbCommand,
     group: click.Group | None = None,
+    concealed: Sequence[str] = (),
 ) -> Callable[[Callable[..., Report]], VerbCommand]:
     """Turn a function ``(invocation, **its parameters) -> Report`` into a command.
 
     Its docstring is the help, the first line the one-line help. Parameters are added below the decorator by
     ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first argument to
     the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history; ``kind`` is the class
-    of the command; ``group`` is the :class:`VerbGroup` it belongs to.
+    of the command; ``group`` is the :class:`VerbGroup` it belongs to; ``concealed`` are the parameters whose
+    values the history does not tell.
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
@@ -125,7 +128,11 @@ def verb(
                 defaults = {
                     name for name in names if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
                 }
-                given = {name: value for name, value in arguments.items() if name not in defaults}
+                given = {
+                    name: name.upper() if name in concealed and value is not None else value
+                    for name, value in arguments.items()
+                    if name not in defaults
+                }
                 recording = Recording(_as_typed(params, given, invocation))
                 invocation = replace(invocation, recording=recording)
 
@@ -146,6 +153,7 @@ def verb(
         )
         command.own_format = own_format
         command.recorded = recorded
+        command.body = body
         if group is not None:
             group.add_command(command)
         return command
@@ -297,6 +305,23 @@ def _shown(report: Report, invocation: Invocation) -> str:
     parts = []
     if report.text is not None:
         parts.append(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
+    elif report.outcomes and report.scene is not None:
+        from labrun.runner.views.shown import shown
+
+        parts.append(
+            shown(
+                report.scene,
+                report.outcomes,
+                stream=sys.stdout,
+                color=invocation.color,
+                verbosity=invocation.verbosity,
+                diff=report.diff,
+                asked=report.asked,
+                notes=report.notes,
+                seconds=invocation.seconds,
+                command=invocation.command,
+            )
+        )
     elif report.outcomes:
         from labrun.runner.views.table import render
 
@@ -315,7 +340,7 @@ def _shown(report: Report, invocation: Invocation) -> str:
         row.exit_code == HypervisorError.exit_code for row in report.outcomes
     ):
         parts.append(f"{DOCTOR}\n")
-    if report.notes and not invocation.quiet:
+    if report.notes and not invocation.quiet and (report.scene is None or not report.outcomes):
         parts.append("".join(f"{printable(note)}\n" for note in report.notes))
     return "".join(parts)
 

@@ -66,6 +66,8 @@ _LONGEST = (
         "resources",
         "stateful_filters",
         "hypervisor_forwards",
+        "python_code",
+        "init",
         "refusals",
         "show",
         "verify",

@@ -53,6 +53,7 @@ PLACES: Final[dict[str, str]] = {
 TEXTS: Final[dict[str, dict[str, Text]]] = {
     "LabFile": {
         "name": ("The lab's name; every libvirt object of the lab begins with it.", "kvm-network-lab"),
+        "requires_labrun": ("Versions of labrun that can read this file.", ">=0.1"),
         "hypervisor": (
             "Where the machines run: `auto` or the location of libvirt, such as `qemu:///system`.",
             "lxc:///system",

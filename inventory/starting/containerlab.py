@@ -78,7 +78,8 @@ def _node(draft: Draft, topology: Node | None, called: str, kind: str | None, no
     if kind not in (None, "linux"):
         # Network operating systems route; labrun's routers do it with Linux.
         host.router = True
-        draft.leave_out(f"{host.name}: kind {short(kind)}", "labrun makes Linux machines", line)
+        if kind != "frr":
+            draft.leave_out(f"{host.name}: kind {short(kind)}", "labrun makes Linux machines", line)
     for place in reversed(_inherited(topology, node)):
         for key, value, _ in members(at(place, "sysctls")):
             text = text_of(value)

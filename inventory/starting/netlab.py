@@ -91,7 +91,8 @@ def _add(draft: Draft, called: str, device: str | None, node: Node | None, line:
         return
     if role is not None:
         host.router = role not in _HOST_ROLES
-    elif kind is not None:
+    else:
+        # netlab's nodes are routers unless something says that they are hosts.
         host.router = kind not in _HOST_DEVICES
     if kind is not None and kind not in (*_HOST_DEVICES, "frr"):
         draft.leave_out(f"{host.name}: device {short(kind)}", "labrun makes Linux machines", line)

@@ -23,7 +23,7 @@ def number(draft: Draft, called: str, network: DraftNetwork) -> None:
     """Give each NIC on the network that has no address one, in place.
 
     DHCP where the hypervisor serves it, else the next free one. A router gets the address that others have
-    as their gateway, and one at the end of the subnet if there is none. Where the hypervisor's usual
+    as their next hop, and one at the end of the subnet if there is none. Where the hypervisor's usual
     address is taken by a host, it gets another one.
     """
     subnets = {subnet.version: subnet for subnet in network.subnets}
@@ -49,7 +49,8 @@ def _give(nic: DraftNic, address: Address, subnet: Subnet, used: set[Address]) -
 
 
 def _give_gateways(draft: Draft, called: str, network: DraftNetwork, used: set[Address]) -> None:
-    wanted = [hop for host, _ in draft.nics_on(called) for hop in host.gateways]
+    hosts = [host for host, _ in draft.nics_on(called)]
+    wanted = [hop for host in hosts for hop in (*host.gateways, *(via for _, via in host.routes))]
     for hop in dict.fromkeys(wanted):
         subnet = next((each for each in network.subnets if hop in each), None)
         if subnet is None or hop in used or is_end(hop, subnet):

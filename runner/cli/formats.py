@@ -12,24 +12,16 @@ __all__ = ["format_of"]
 
 
 def format_of(
-    output: Path | None, given: str | None, endings: Mapping[str, str], default: str, *, only: bool = False
+    output: Path | None, given: str | None, endings: Mapping[str, str], default: str, *, option: bool = True
 ) -> str:
     """Return the format to write, ``default`` if neither the option nor the name says which.
 
     ``endings`` are the formats by ending (``.svg``). Raises UsageError where option and ending contradict
-    each other, and for an ending that says something else than any of the formats. ``only`` = the command
-    writes nothing but the default, and has no option.
+    each other, and for an ending that says something else than any of the formats; without ``option``, the
+    command has no --format.
     """
     ending = "" if output is None or is_stdout(output) else output.suffix.lower()
     meant = endings.get(ending)
-    if only:
-        if meant not in (None, default):
-            raise UsageError(
-                f"{output} would be {meant} by its ending, but it is written as {default}",
-                step="--output",
-                hint="choose another name",
-            )
-        return default
     if given is not None:
         if meant is not None and meant != given:
             raise UsageError(
@@ -43,6 +35,6 @@ def format_of(
         raise UsageError(
             f"{output}: the ending {ending} says no format",
             step="--output",
-            hint=f"name --format, or end the name with {known}",
+            hint=f"{'name --format, or ' if option else ''}end the name with {known}",
         )
     return meant or default

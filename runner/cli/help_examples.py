@@ -16,6 +16,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "labrun ssh host01",
         "labrun down",
     ),
+    "init": (
+        "labrun init",
+        "labrun init --template dmz",
+        "labrun init --from topology.clab.yml",
+        "labrun init --list",
+    ),
     "plan": ("labrun plan", "labrun plan --prune --json"),
     "up": (
         "labrun up --configure",
@@ -37,9 +43,18 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "report": ("labrun report -o lab.html",),
     "break": (
         "labrun break",
+        "labrun break --level easy --hosts @router",
+        "labrun break --list",
         "labrun break gateway-wrong --seed 7",
     ),
     "mend": ("labrun mend",),
+    "lesson": ("labrun lesson start --level easy", "labrun lesson check", "labrun lesson score -o score.xml"),
+    "lesson start": ("labrun lesson start", "labrun lesson start --faults 3 --level medium --seed 7"),
+    "lesson check": ("labrun lesson check",),
+    "lesson hint": ("labrun lesson hint",),
+    "lesson skip": ("labrun lesson skip",),
+    "lesson score": ("labrun lesson score", "labrun lesson score -o score.xml"),
+    "lesson stop": ("labrun lesson stop -y",),
     "status": ("labrun status", "labrun status --json"),
     "net": ("labrun net", "labrun net --rules"),
     "capture": (
@@ -58,6 +73,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "ssh": ("labrun ssh host01", "labrun ssh host01 ip route"),
     "log": ("labrun log host01",),
     "exec": ("labrun exec 'ip -br address'", "labrun exec --hosts @router -- sysctl net.ipv4.ip_forward"),
+    "run": ("labrun run backup.py", "labrun run tasks.py:upgrade --set version=2 --hosts @router --dry-run"),
     "console": ("labrun console host01",),
     "inventory": (
         "labrun inventory -o ssh.conf",

@@ -7,13 +7,28 @@ from typing import Final
 __all__ = ["ELSEWHERE", "GROUPS"]
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
-    "Creating and removing": (*("validate", "schema", "plan", "up", "down", "start", "stop", "restart"),),
+    "Creating and removing": (
+        *("init", "validate", "schema", "plan", "up", "down", "start", "stop", "restart"),
+    ),
     "Configuring and verifying": ("configure", "verify", "drift", "schedule"),
-    "Breaking and mending": ("break", "mend"),
+    "Breaking and mending": ("break", "mend", "lesson"),
     "Drawings and reports": ("graph", "report"),
     "Looking back": ("history", "show", "diff"),
     "Looking and logging in": (
-        *("status", "ssh", "log", "capture", "tc", "exec", "console", "net", "doctor", "list", "inventory"),
+        *(
+            "status",
+            "ssh",
+            "log",
+            "capture",
+            "tc",
+            "exec",
+            "run",
+            "console",
+            "net",
+            "doctor",
+            "list",
+            "inventory",
+        ),
     ),
     "This machine's network": ("host-bridge",),
     "Snapshots and forks": ("snapshot", "fork", "drop"),
@@ -50,7 +65,6 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "shell": ("ssh",),
     "login": ("ssh",),
     "attach": ("console",),
-    "run": ("exec",),
     "cmd": ("exec",),
     "ansible": ("inventory",),
     "ssh-config": ("inventory --format ssh-config",),

@@ -56,10 +56,10 @@ class Invocation:
 
     ``lab_variable`` = ``lab`` is from LABRUN_LAB. ``hosts`` is the unresolved expression (``a,b,@group``).
     ``timeout`` is in seconds, None = the command's default; ``chosen_workers`` = ``workers`` is the user's.
-    ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice; colour also
-    needs a terminal. ``fork`` is the one to work in, None for the lab itself. ``history`` is a file to use
-    instead of the lab's default, ``recording`` writes this run to it. ``interruption`` is the signal that
-    ends the command, shared by all runs of a loop.
+    ``verbosity`` is -2 (``-qq``), -1, 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice; colour
+    also needs a terminal. ``fork`` is the one to work in, None for the lab itself. ``silent`` = nothing is
+    printed, for the Python API. ``history`` is a file to use instead of the lab's default, ``recording``
+    writes this run to it. ``interruption`` is the signal that ends the command, shared by all runs of a loop.
     ``started`` is a ``time.monotonic()``.
     """
 
@@ -74,6 +74,7 @@ class Invocation:
     timeout: float | None = None
     yes: bool = False
     verbosity: int = 0
+    silent: bool = False
     color: bool = True
     state_dir: Path | None = None
     fork: str | None = None

@@ -135,7 +135,12 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             multiple=True,
             help="More output; -vv adds raw results and tracebacks.",
         ),
-        flag(["-q", "--quiet", "verbosity"], flag_value="q", multiple=True, help="Show only what is not ok."),
+        flag(
+            ["-q", "--quiet", "verbosity"],
+            flag_value="q",
+            multiple=True,
+            help="Show only failures and counts; -qq only errors.",
+        ),
         option(["--no-color"], is_flag=True, help="No colours, as with NO_COLOR."),
         option(
             ["--state-dir"],
@@ -197,8 +202,9 @@ def _words_of(environ: Mapping[str, str]) -> list[str]:
 def _verbosity(words: Iterable[str]) -> int:
     level = 0
     for word in words:
-        level = -1 if word == "q" else max(level, 0) + 1
-    return min(level, 2)
+        step = -1 if word == "q" else 1
+        level = level + step if level * step >= 0 else step
+    return max(-2, min(level, 2))
 
 
 def bound(params: Iterable[click.Parameter]) -> None:

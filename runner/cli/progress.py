@@ -1,4 +1,4 @@
-"""Live progress on stderr: hosts and their stages on a terminal, otherwise one line per change."""
+"""Live progress on stderr: hosts and their stages on a terminal, otherwise one line a host at its end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from labrun.outcome import HYPERVISOR
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.terminal import console_on, printable, say
@@ -22,6 +23,24 @@ __all__ = ["FINISHED", "paused", "progress"]
 
 FINISHED = frozenset({"done", "ready", "ok", "changed", "skipped", "failed", "unreachable", "unknown"})
 """Stages after which a host is not waited for any more."""
+_EXPECTED = frozenset(
+    {
+        *("queued", "waiting", "connecting", "collecting", "reading", "log", "asking"),
+        *("gather", "apply", "confirm", "running", "create", "update", "restart", "start", "recreate"),
+        *("defined", "started", "address", "ssh", "inside", "cloud-init", "starting", "removing"),
+    }
+)
+"""Stages that every host goes through on its way; without a terminal they are left out."""
+_WORDS = {
+    "address": "waiting for an address",
+    "ssh": "waiting for SSH",
+    "cloud-init": "waiting for cloud-init",
+    "confirm": "confirming over a new login",
+    "gather": "reading",
+    "apply": "applying",
+    "create": "creating",
+    "inside": "looking inside",
+}
 _shown: list[Live] = []  # the current display; at most one
 _REFRESH = 4  # per second: more would take CPU time from the guests of a small machine
 
@@ -47,7 +66,7 @@ def progress(hosts: Sequence[str], invocation: Invocation) -> Iterator[None]:
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(logging.INFO)
     if not terminal:
-        plain = _Lines()
+        plain = _Lines(every=invocation.verbosity > 0)
         with _attached(logger, plain):
             yield
         return
@@ -99,10 +118,14 @@ def _fields_of(record: logging.LogRecord) -> tuple[str, str, str]:
 
 
 class _Lines(logging.Handler):
-    """One line for each stage that a host enters. More details of the same stage are left out."""
+    """One line for each host that is finished, and for each stage that is not as usual.
 
-    def __init__(self) -> None:
+    With ``every``, one for each stage that a host enters. More details of the same stage are left out.
+    """
+
+    def __init__(self, *, every: bool = False) -> None:
         super().__init__(logging.INFO)
+        self._every = every
         self._begin = time.monotonic()
         self._stages: dict[str, str] = {}
 
@@ -113,6 +136,8 @@ class _Lines(logging.Handler):
         if before == stage or (stage == "done" and before in FINISHED):
             return
         self._stages[host] = stage
+        if stage in _EXPECTED and host != HYPERVISOR and not self._every:
+            return
         elapsed = time.monotonic() - self._begin
         say(f"{elapsed:6.1f} s  {host}: {stage}{f' ({detail})' if detail else ''}")
 
@@ -123,6 +148,7 @@ class _Board(logging.Handler):
     def __init__(self, hosts: Sequence[str]) -> None:
         super().__init__(logging.INFO)
         self._begin = time.monotonic()
+        self._hosts = frozenset(hosts)
         self._rows = {host: _Row("waiting", "", self._begin) for host in hosts}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -146,7 +172,10 @@ class _Board(logging.Handler):
         busy = {host: row for host, row in rows.items() if row.stage not in FINISHED}
         room = max(console.height - 3, 1)
         yield self._table(dict(list(busy.items())[:room]), now)
-        yield self._footer(len(rows), len(busy), max(len(busy) - room, 0), now)
+        # What the hypervisor does is shown, but it is no host.
+        hosts = self._hosts or rows.keys()
+        waited = sum(host in hosts for host in busy)
+        yield self._footer(len(hosts), waited, max(len(busy) - room, 0), now)
 
     @staticmethod
     def _table(rows: dict[str, _Row], now: float) -> RenderableType:
@@ -158,7 +187,7 @@ class _Board(logging.Handler):
             table.add_column(no_wrap=True, overflow="ellipsis", **settings)  # type: ignore[arg-type]
         for host, row in rows.items():
             seconds = f"{now - row.since:.0f} s"
-            table.add_row(Text(host), Text(row.stage), Text(seconds), Text(row.detail))
+            table.add_row(Text(host), Text(_WORDS.get(row.stage, row.stage)), Text(seconds), Text(row.detail))
         return table
 
     def _footer(self, hosts: int, busy: int, hidden: int, now: float) -> RenderableType:

@@ -12,6 +12,7 @@ from labrun.outcome import Outcome, exit_code
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
+    from labrun.runner.cli.scene import Scene
 
 __all__ = ["INTERRUPTED", "Report"]
 
@@ -29,8 +30,9 @@ class Report:
     (an empty one prints nothing). ``extra`` holds further top-level members of the JSON document, ``notes``
     lines below the table. ``diff`` adds the outcomes' diffs below the table. ``error`` is set if the
     command ended early, ``interrupted`` if the user ended it; the outcomes so far are shown in both cases.
-    ``code`` overrides the exit code. ``is_shown`` = the command has already shown its results, as loops do,
-    ``is_summarised`` = it has already written them to the summary of a CI job.
+    With a ``scene`` they become one screen in place of a table of all rows; ``asked`` is more text that was
+    asked for, shown with -q as well. ``code`` overrides the exit code. ``is_shown`` = the command has already
+    shown its results, as loops do, ``is_summarised`` = it has already written them to a CI job's summary.
     """
 
     lab_name: str | None = None
@@ -44,6 +46,8 @@ class Report:
     code: int | None = None
     is_shown: bool = False
     is_summarised: bool = False
+    scene: Scene | None = None
+    asked: str = ""
 
     @property
     def exit_code(self) -> int:

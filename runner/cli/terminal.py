@@ -19,6 +19,7 @@ __all__ = [
     "Screen",
     "console_on",
     "harmless",
+    "height_of",
     "is_reader_gone",
     "printable",
     "say",
@@ -29,7 +30,7 @@ __all__ = [
 
 FILE_WIDTH = 120
 """Columns of a table in a file or a pipe, unless COLUMNS is set."""
-_TERMINAL_WIDTH = 80
+_TERMINAL_WIDTH, _LINES = 80, 24
 
 # C0, DEL and C1 except newline and tab: guest output must not move the cursor.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -107,10 +108,19 @@ def _discard(stream: TextIO) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What text is written to: its width in columns, and whether it shows colours."""
+    """What text is written to: its width in columns, whether it shows colours, its encoding."""
 
     width: int
     has_colors: bool = False
+    encoding: str = "utf-8"
+
+    def encodes(self, text: str) -> bool:
+        """Return whether the text can be written as it is."""
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
 
 
 def screen_on(stream: IO[str], *, color: bool, width: int | None = None) -> Screen:
@@ -122,7 +132,19 @@ def screen_on(stream: IO[str], *, color: bool, width: int | None = None) -> Scre
     interactive = stream.isatty()
     is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     width = width or _declared_width() or (_terminal_width() if interactive else FILE_WIDTH)
-    return Screen(width, has_colors=color and interactive and not is_dumb)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return Screen(width, has_colors=color and interactive and not is_dumb, encoding=encoding)
+
+
+def height_of(stream: IO[str]) -> int:
+    """Return how many lines of a stream one sees at once: LINES, the terminal's, or 24."""
+    lines = os.environ.get("LINES", "")
+    if re.fullmatch("[1-9][0-9]{0,3}", lines):
+        return int(lines)
+    if stream.isatty():
+        with contextlib.suppress(OSError):
+            return max(os.get_terminal_size(stream.fileno()).lines, _LINES)
+    return _LINES
 
 
 def _declared_width() -> int | None:

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "break": ("faults.plant", "Plant a fault to find, without saying which; `labrun mend` removes it."),
     "mend": ("faults.mend", "Remove the fault that `labrun break` planted, and nothing else."),
+    "lesson": ("lesson.command", "Find and mend a series of faults, with hints and a score."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
     "net": ("net", "Show the lab's networks: bridge, mode, leases with expiry, ports and attached machines."),
     "capture": ("capture", "Show the packets at hosts' NICs, or write them to a file."),
@@ -68,5 +69,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Check the lab file without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
     "schedule": ("schedule", "Check the lab for drift regularly with systemd or cron."),
+    "mcp": (
+        "mcp.command",
+        "Serve the lab to a program that speaks the Model Context Protocol, until it closes the input.",
+    ),
     "completion": ("completion", "Print the shell code that completes labrun's command line."),
 }

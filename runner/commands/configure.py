@@ -11,7 +11,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses, other_addresses, still_held
 from labrun.inventory.topology.jump_hosts import carried_to, jump_chain, jump_hosts
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
@@ -102,7 +102,10 @@ def command(
             rollout=rollout,
             confirm=None if no_guard else confirm_timeout,
         )
-    return Report(session.lab.name, with_absence(session, rows), diff=diff)
+    rows = with_absence(session, rows)
+    follows = "labrun configure" if dry_run else "labrun verify"
+    follows = follows if exit_code(rows) == (_WOULD_CHANGE if dry_run else 0) else ""
+    return Report(session.lab.name, rows, diff=diff, scene=session.scene(changes=True, next=follows))
 
 
 def _sections(only: str | None) -> tuple[str, ...]:

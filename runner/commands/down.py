@@ -59,7 +59,13 @@ def command(invocation: Invocation, name: str | None) -> Report:
         if lab is None and not left:
             _refuse_unknown(invocation, lab_name)
         row = Outcome(
-            HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
+            HYPERVISOR,
+            "lab",
+            lab_name,
+            Status.OK,
+            "absent",
+            "absent",
+            "nothing to remove: nothing carries its tag",
         )
         return Report(lab_name, [row, *existing], notes=_left(invocation, lab_name))
     invocation.recording.uri = uri
@@ -228,7 +234,15 @@ def take_down(
         rows += _drop_forks(uri, forks)
     rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
-        Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
+        Outcome(
+            HYPERVISOR,
+            "lab",
+            lab,
+            Status.OK,
+            "absent",
+            "absent",
+            "nothing to remove: nothing carries its tag",
+        )
     ]
 
 
@@ -255,7 +269,11 @@ def _keeps_storage(stray: Stray) -> bool:
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
     """Return the machines to remove: by the file's names and groups, else by the existing machines."""
-    names = list(known)
+    names = sorted(known)
+    if model is not None:
+        # In the order of the file; what it no longer has comes last.
+        placed = [name for name in model.hosts if name in names]
+        names = [*placed, *(name for name in names if name not in model.hosts)]
     if invocation.hosts is None:
         return names
     if model is not None and not set(invocation.hosts.split(",")) <= set(names):

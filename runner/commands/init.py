@@ -13,6 +13,7 @@ from labrun.inventory.file.problems import did_you_mean
 from labrun.inventory.file.source import FILE_NAME
 from labrun.inventory.starting.templates import DEFAULT, TEMPLATES, from_template
 from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import lab_path
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
 from labrun.runner.verb import verb
@@ -61,7 +62,7 @@ def command(invocation: Invocation, template: str | None, origin: str | None, li
     if template is not None and template not in TEMPLATES:
         hint = did_you_mean(template, TEMPLATES) or f"there are {', '.join(TEMPLATES)}"
         raise UsageError(f'no template is called "{template}"', step="--template", hint=hint)
-    target = Path(invocation.lab or FILE_NAME)
+    target = Path(lab_path(invocation.lab) if invocation.lab is not None else FILE_NAME)
     to_stdout = str(target) == "-"
     if not to_stdout and os.path.lexists(target):
         raise _exists(target)
@@ -80,8 +81,10 @@ def command(invocation: Invocation, template: str | None, origin: str | None, li
         return Report(text=text, extra={**members, "text": text})
     _create(target, text)
     where = "" if str(target) == FILE_NAME else f"--lab {target} "
-    written = f"wrote {target} {made}\n"
-    return Report(text="" if invocation.quiet else f"{written}next: labrun {where}up\n", extra=members)
+    # Existing machines are not brought up; the template has to be filled in first.
+    following = "fill it in, then labrun {}verify" if template == "existing" else "labrun {}up"
+    text = f"wrote {target} {made}\nnext: {following.format(where)}\n"
+    return Report(text="" if invocation.quiet else text, extra=members)
 
 
 def _imported(origin: str, name: str) -> Imported:

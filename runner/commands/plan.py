@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from labrun.outcome import exit_code
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
@@ -13,6 +14,8 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.tasks.provision.obstacles import find_obstacles, with_obstacles
 from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
+
+_TO_DO = 3
 
 
 @verb("plan", recorded=True)
@@ -44,4 +47,7 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
         new |= {planned.spec.name for planned in plan.networks if planned.plan.action == "create"}
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = {"hypervisor": session.uri}
-    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=True)
+    follows = "labrun up" if exit_code(rows) == _TO_DO else ""
+    scene = session.scene(changes=True, next=follows)
+    whole = invocation.verbosity > 0
+    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=whole, scene=scene)

@@ -15,8 +15,6 @@ from labrun.runner.verb import verb
 
 __all__ = ["command"]
 
-_ENDINGS = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
-
 
 @verb("schema")
 @click.option(
@@ -31,7 +29,7 @@ def command(invocation: Invocation, output: Path | None) -> Report:
     """
     from labrun.inventory.file.load import json_schema
 
-    format_of(output, None, _ENDINGS, "json", only=True)
+    format_of(output, None, {".json": "json"}, "json", option=False)
     schema = json_schema()
     text = json.dumps(schema, indent=2) + "\n"
     if output is None or is_stdout(output):

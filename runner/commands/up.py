@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import UsageError
-from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.outcome import HYPERVISOR, Outcome, Status, exit_code
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -38,12 +38,19 @@ class Wishes:
 
 @verb("up", recorded=True)
 @click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts that are ready.")
+@click.option("--verify", "verify_too", is_flag=True, help="Configure the hosts and then verify the lab.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 @click.option("--prune", is_flag=True, help="Remove what is no longer in the file.")
 @click.option("--recreate", is_flag=True, help="Recreate the machines of --hosts, keeping their addresses.")
 @click.option("--explain", is_flag=True, help="Print the commands to do the same by hand, and do nothing.")
 def command(
-    invocation: Invocation, configure_too: bool, no_wait: bool, prune: bool, recreate: bool, explain: bool
+    invocation: Invocation,
+    configure_too: bool,
+    verify_too: bool,
+    no_wait: bool,
+    prune: bool,
+    recreate: bool,
+    explain: bool,
 ) -> Report:
     """Create the lab file's networks and machines, and wait until they answer.
 
@@ -52,6 +59,9 @@ def command(
     """
     if recreate and invocation.hosts is None:
         raise UsageError("--recreate needs --hosts", hint="labrun up --recreate --hosts host01")
+    if verify_too and no_wait:
+        raise UsageError("--verify and --no-wait cannot be combined", hint="leave one of them out")
+    configure_too = configure_too or verify_too
     session = open_session(invocation)
     if explain:
         from labrun.runner.views.explain import explain_up
@@ -65,7 +75,15 @@ def command(
         from labrun.runner.commands.configure import configure_hosts
 
         rows += configure_hosts(replace(session, hosts=ready))
-    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None})
+    if ready and verify_too:
+        from labrun.runner.commands.verify.command import verify_rows
+
+        rows += verify_rows(session)
+    follows = (
+        "" if exit_code(rows) or verify_too else "labrun verify" if configure_too else "labrun configure"
+    )
+    scene = session.scene(changes=True, next=follows)
+    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None}, scene=scene)
 
 
 def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
@@ -163,7 +181,11 @@ def carry_out(
 
 
 def _ask(session: Session, plan: LabPlan, wishes: Wishes) -> None:
-    losses = [f"machine {item.spec.host} (its disk with it)" for item in plan.machines if _is_lost(item)]
+    lost = [item.spec.host for item in plan.machines if _is_lost(item)]
+    if lost:
+        disks = "its disk is lost" if len(lost) == 1 else "their disks are lost"
+        confirm(session.invocation, f"Recreate {', '.join(lost)}? {disks}.")
+    losses = []
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
         losses += [f"network {name}" for name in plan.extra_networks]

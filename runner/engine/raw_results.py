@@ -30,8 +30,11 @@ class RawResults:
 
         They contain raw guest output, so secrets are masked once more.
         """
+        streams = sys.stdout, sys.stderr
         from nornir_utils.plugins.functions import print_result
 
+        # Its import puts colorama around both, which then adds a sequence to whatever is written.
+        sys.stdout, sys.stderr = streams
         with redirect_stdout(io.StringIO()) as printed:
             print_result(result)
         secrets = Secrets.of(_secrets(results[0].host for results in result.values() if results))

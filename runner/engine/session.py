@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.runner.cli.scene import Scene
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
     from labrun.tasks.provision.strays import Stray
@@ -59,6 +60,12 @@ class Session:
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
         return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
+
+    def scene(self, **settings: Any) -> Scene:
+        """Return what the command looks at, for its screen; ``settings`` are the scene's further fields."""
+        from labrun.runner.cli.scene import Scene
+
+        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), self.uri, **settings)
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""
@@ -196,7 +203,7 @@ def open_session(invocation: Invocation) -> Session:
     """
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
-    lab = load(invocation)
+    lab = load(invocation, quiet=invocation.silent)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
     invocation.recording.begin(invocation, lab.name, lab.digest)
@@ -204,7 +211,7 @@ def open_session(invocation: Invocation) -> Session:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
-    if choice.uri.startswith("lxc"):
+    if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
     enter_network(choice.uri)

@@ -278,7 +278,7 @@ class History:
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT host, section, name, status, expected, actual, why, diff, seconds,"
-                " target, family, network, blamed"
+                " target, family, network, blamed, fault, by_hand"
                 " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
                 (run.number,),
             ).fetchall()

@@ -95,6 +95,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         FROM items WHERE items.id = item AND items.section IN ('address', 'path', 'check')
         """,
     ),
+    # What a row that is not ok follows from, and how to mend it by hand, as JSON.
+    ("ALTER TABLE outcomes ADD COLUMN fault TEXT", "ALTER TABLE outcomes ADD COLUMN by_hand TEXT"),
 )
 VERSION = len(MIGRATIONS)
 

@@ -6,7 +6,7 @@ import sqlite3
 import zlib
 from collections.abc import Mapping
 
-from labrun.outcome import Family, Nic, Outcome, Pair, Status, Subject
+from labrun.outcome import Family, Fault, Nic, Outcome, Pair, Status, Subject
 from labrun.runner.history.store import LONGEST
 from labrun.state_files import finite, parse_json
 
@@ -46,6 +46,19 @@ def _subject(row: sqlite3.Row) -> Subject | None:
     return None
 
 
+def _fault(written: str | None) -> Fault | None:
+    if written is None:
+        return None
+    host, what, section, name, commands = parse_json(written)
+    return Fault(text_or_none(host), text(what), text(section), text(name), _commands(commands))
+
+
+def _commands(written: object) -> tuple[str, ...]:
+    if not isinstance(written, list):
+        raise TypeError("not a list")
+    return tuple(map(text, written))
+
+
 def outcome_of(row: sqlite3.Row) -> Outcome:
     """Return one row of a run's results. Raises TypeError, ValueError or LookupError if it is invalid."""
     return Outcome(
@@ -60,6 +73,8 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
         seconds=finite(row["seconds"]),
         subject=_subject(row),
         blamed=text_or_none(row["blamed"]),
+        fault=_fault(text_or_none(row["fault"])),
+        by_hand=_commands(parse_json(row["by_hand"] or "[]")),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from labrun import __version__
-from labrun.outcome import Outcome, Pair, Subject
+from labrun.outcome import Fault, Outcome, Pair, Subject
 from labrun.runner.history.processes import this_process
 from labrun.runner.history.redaction import redacted
 
@@ -160,7 +160,8 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
     connection.executemany("INSERT OR IGNORE INTO items (host, section, name) VALUES (?, ?, ?)", items)
     connection.executemany(
         "INSERT INTO outcomes (run, position, item, status, expected, actual, why, diff, seconds,"
-        " target, family, network, blamed) SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+        " target, family, network, blamed, fault, by_hand)"
+        " SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
         " FROM items WHERE host = ? AND section = ? AND name = ?",
         [
             (
@@ -171,6 +172,8 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
                 round(row.seconds, 3),
                 *_about(row.subject),
                 row.blamed,
+                _fault(row.fault),
+                _commands(row.by_hand),
                 *item,
             )
             for position, (row, item) in enumerate(zip(rows, items, strict=True))
@@ -183,6 +186,18 @@ def _about(subject: Subject | None) -> tuple[str | None, int | None, str | None]
     if isinstance(subject, Pair):
         return subject.target, subject.family, None
     return None, None, subject.name if subject is not None else None
+
+
+@lru_cache(maxsize=4096)
+def _fault(fault: Fault | None) -> str | None:
+    if fault is None:
+        return None
+    texts = (fault.host, _clean(fault.what), fault.section, _clean(fault.name))
+    return json.dumps([*texts, [_clean(line) for line in fault.by_hand]])
+
+
+def _commands(lines: Sequence[str]) -> str | None:
+    return json.dumps([_clean(line) for line in lines]) if lines else None
 
 
 @lru_cache(maxsize=4096)  # the rows of fifty hosts largely repeat each other

@@ -135,7 +135,8 @@ def table_row(
 def heading(widths: Mapping[str, int], screen: Screen, *, ruled: bool = False) -> str:
     """Return the titles of the columns, with ``ruled`` over a line."""
     titles = table_row({title: title for title in widths}, widths, screen, dict.fromkeys(widths, "bold"))
-    return titles + (_RULE * (sum(widths.values()) + GAP * (len(widths) - 1)) + "\n" if ruled else "")
+    rule = _RULE if screen.encodes(_RULE) else "-"
+    return titles + (rule * (sum(widths.values()) + GAP * (len(widths) - 1)) + "\n" if ruled else "")
 
 
 def listing(

@@ -1,12 +1,14 @@
-"""Results as Markdown for the job summary of a CI system: failures first, the rest folded."""
+"""Results as Markdown for the job summary of a CI system: the causes first, all rows folded."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome
 from labrun.runner.cli.terminal import printable
+from labrun.runner.views.cause_text import breaks, by_hand, headline
+from labrun.runner.views.causes import Cause, causes
 from labrun.runner.views.matrix import LEGEND, Matrix, matrices
 from labrun.runner.views.status_look import look
 from labrun.runner.views.table import order, subject, summary
@@ -34,22 +36,39 @@ def markdown(
 
     ``error`` is the reason why the command ended early, empty if it did not.
     """
-    sign = look(Status.OK if ok else Status.FAILED).sign
     found = summary(rows, seconds) if rows or not error else ""
     ended = f"**{_cell(error[:_LONGEST_ERROR])}**" if error else ""
     title = f"labrun {command}: {_cell(lab)}" if lab else f"labrun {command}"
-    head = "\n\n".join(filter(None, (f"## {sign} {title}", ended, found))) + "\n"
+    head = "\n\n".join(filter(None, (f"## {title}: {'ok' if ok else 'not ok'}", ended, found))) + "\n"
     ordered = order(rows)
     wrong = [row for row in ordered if not look(row.status).is_good]
     parts = [head]
     if wrong:
-        parts.append(_table(wrong, LIMIT // 2))
+        parts.append(_causes(causes(wrong), LIMIT // 4))
+        parts.append(_folded(f"{len(wrong)} results that need attention", _table(wrong, LIMIT // 4)))
     tables = [matrix for matrix in matrices(hosts, rows) if matrix.cells and len(hosts) <= _WIDEST]
     parts.extend(_folded(_matrix_title(matrix, len(tables)), _matrix(matrix)) for matrix in tables)
     if rows:
         room = LIMIT - sum(len(part.encode()) for part in parts)
         parts.append(_folded(f"All {len(rows)} results", _table(ordered, room - 1000)))
     return "\n".join(parts)
+
+
+def _causes(found: Sequence[Cause], room: int) -> str:
+    lines = [f"**{len(found)} cause{'' if len(found) == 1 else 's'}**\n"]
+    used = 0
+    for number, cause in enumerate(found):
+        block = [f"- <code>{look(cause.status).sign}</code> {_cell(headline(cause))}"]
+        parts = (("breaks", breaks(cause)), *(("by hand", line) for line in by_hand(cause)))
+        for label, text in (*parts, ("labrun", cause.labrun)):
+            code = _cell(text) if label == "breaks" else f"<code>{_cell(text)}</code>"
+            block += [f"  - {label}: {code}"] if text else []
+        used += sum(len(line.encode()) + 1 for line in block)
+        if used > room:
+            lines.append(f"\n{len(found) - number} more causes are left out here.")
+            break
+        lines += block
+    return "\n".join(lines) + "\n"
 
 
 def _folded(title: str, content: str) -> str:

@@ -1,4 +1,4 @@
-"""The reachability matrix: every host against every other, one letter per pair."""
+"""The reachability matrix: every host against every other, one sign per pair."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ _NAME = 24  # letters of a host's name; longer names are cut, but their numbers 
 LEGEND: Mapping[str, str] = {
     "1": "reached directly",
     "2 3 ..": "through one router, two routers, ..",
-    "-": "not reached, as the lab file declares",
-    "X": "failed",
+    ".": "not reached, as the lab file declares",
+    "x": "failed",
+    "~": "drifted",
+    "+": "pending",
+    "#": "drifted and pending",
     "!": "an end is unreachable",
     "?": "inconclusive",
-    ".": "not tested",
+    "-": "not checked",
 }
+
+_HOPS = frozenset({Status.OK, Status.WARNING, Status.CHANGED})
+"""A pair with one of these shows the number of its hops."""
 
 
 def path_of(row: Outcome) -> Pair | None:
@@ -44,11 +50,10 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        """Return a letter of :data:`LEGEND`, or the number of hops."""
-        mark = look(self.status).mark
-        if mark is not None:
-            return mark
-        return str(self.hops) if self.hops is not None else "-"
+        """Return a sign of :data:`LEGEND`, or the number of hops."""
+        if self.status not in _HOPS:
+            return look(self.status).sign
+        return str(self.hops) if self.hops is not None else look(Status.OK).sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,11 @@ class Matrix:
     cells: Mapping[tuple[str, str], Cell]
 
     def mark(self, source: str, target: str) -> str:
-        """Return the letter of a pair, a blank for a host and itself."""
+        """Return the sign of a pair, a blank for a host and itself."""
         if source == target:
             return ""
         cell = self.cells.get((source, target))
-        return cell.mark if cell is not None else "."
+        return cell.mark if cell is not None else look(Status.SKIPPED).sign
 
 
 def matrices(hosts: Sequence[str], rows: Sequence[Outcome]) -> list[Matrix]:

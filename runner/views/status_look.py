@@ -16,22 +16,19 @@ __all__ = ["LOOKS", "StatusLook", "look"]
 class StatusLook:
     """The appearance of one status. Its exit code is in ``Status.code``.
 
-    ``rank`` sorts rows, lowest first, and ``style`` colours their result. ``sign`` precedes it in Markdown.
-    ``letter`` and ``letter_style`` are for a cell of the live screen, "" = needs no attention. ``mark`` is
-    that of a path in the matrix, None = its number of hops. ``health`` colours a drawing, ``metric`` is the
-    state in which a host with it is counted. ``junit`` is the element in a test case, None = passed.
-    ``folded_value`` replaces the values of many equal settings; with ``reason_shared`` one reason applies to
-    all of them.
+    ``sign`` stands for it wherever there is room for one character: in tables, matrices, the page, a job
+    summary and the live screen. ``rank`` sorts rows, lowest first, and ``style`` colours their result,
+    ``bright`` a sign of the live screen. ``health`` colours a drawing, ``metric`` is the state in which a
+    host with it is counted. ``junit`` is the element in a test case, None = passed. ``folded_value`` replaces
+    the values of many equal settings; with ``reason_shared`` one reason applies to all of them.
     """
 
     status: Status
+    sign: str
     rank: int
     style: str
     health: Health
-    sign: str = ""
-    letter: str = ""
-    letter_style: str = ""
-    mark: str | None = "."
+    bright: str = ""
     metric: str = "ok"
     junit: str | None = None
     folded_value: str | None = None
@@ -48,110 +45,98 @@ _WORST, _SILENT, _DIFFERS, _WARNING, _CHANGED, _SKIPPED, _OK = range(7)
 _LOOKS = (
     StatusLook(
         Status.FAILED,
+        "x",
         _WORST,
         "bold red",
         Health.FAILED,
-        sign="❌",
-        letter="f",
-        letter_style="bold red",
-        mark="X",
+        bright="bold red",
         metric="failed",
         junit="failure",
     ),
     StatusLook(
         Status.ROLLED_BACK,
+        "x",
         _WORST,
         "bold red",
         Health.FAILED,
-        sign="❌",
-        letter="f",
-        letter_style="bold red",
-        mark="X",
+        bright="bold red",
         metric="failed",
         junit="failure",
     ),
     StatusLook(
         Status.UNREACHABLE,
+        "!",
         _SILENT,
         "magenta",
         Health.UNREACHABLE,
-        sign="🔌",
-        letter="u",
-        letter_style="magenta",
-        mark="!",
+        bright="magenta",
         metric="unreachable",
         junit="error",
         reason_shared=True,
     ),
     StatusLook(
         Status.UNKNOWN,
+        "?",
         _SILENT,
         "magenta",
         Health.UNREACHABLE,
-        sign="❓",
-        letter="?",
-        letter_style="magenta",
-        mark="?",
+        bright="magenta",
         metric="unknown",
         junit="error",
         reason_shared=True,
     ),
     StatusLook(
         Status.CONFLICT,
+        "#",
         _DIFFERS,
         "yellow",
         Health.IMPAIRED,
-        letter="c",
-        letter_style="bold yellow",
+        bright="bold yellow",
         metric="conflict",
         junit="failure",
     ),
     StatusLook(
         Status.DRIFTED,
+        "~",
         _DIFFERS,
         "yellow",
         Health.IMPAIRED,
-        letter="d",
-        letter_style="yellow",
+        bright="yellow",
         metric="drifted",
         junit="failure",
     ),
     StatusLook(
         Status.PENDING,
+        "+",
         _DIFFERS,
         "yellow",
         Health.IMPAIRED,
-        letter="p",
-        letter_style="cyan",
+        bright="cyan",
         metric="pending",
         junit="failure",
     ),
     StatusLook(
         Status.WOULD_CHANGE,
+        "+",
         _DIFFERS,
         "yellow",
         Health.IMPAIRED,
-        letter="p",
-        letter_style="cyan",
+        bright="cyan",
         metric="pending",
         junit="failure",
         folded_value="not applied yet",
     ),
     StatusLook(
         Status.WARNING,
+        "w",
         _WARNING,
         "yellow",
         Health.IMPAIRED,
-        sign="⚠️",
-        letter="w",
-        letter_style="yellow",
-        mark=None,
+        bright="yellow",
     ),
-    StatusLook(Status.CHANGED, _CHANGED, "cyan", Health.OK, sign="✅", mark=None, folded_value="set"),
-    StatusLook(
-        Status.SKIPPED, _SKIPPED, "dim", Health.UNKNOWN, sign="⏭️", junit="skipped", reason_shared=True
-    ),
-    StatusLook(Status.OK, _OK, "green", Health.OK, sign="✅", mark=None, folded_value="as declared"),
+    StatusLook(Status.CHANGED, "*", _CHANGED, "cyan", Health.OK, folded_value="set"),
+    StatusLook(Status.SKIPPED, "-", _SKIPPED, "dim", Health.UNKNOWN, junit="skipped", reason_shared=True),
+    StatusLook(Status.OK, ".", _OK, "green", Health.OK, folded_value="as declared"),
 )
 
 LOOKS: Mapping[Status, StatusLook] = MappingProxyType({each.status: each for each in _LOOKS})

@@ -20,7 +20,7 @@ from labrun.runner.views.columns import (
 from labrun.runner.views.folding import fold, joined
 from labrun.runner.views.status_look import look
 
-__all__ = ["order", "render", "subject", "summary"]
+__all__ = ["diffs", "order", "render", "subject", "summary", "table"]
 
 
 def order(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -64,14 +64,25 @@ def render(
     screen = screen_on(stream, color=color, width=width)
     shown = rows if every_row else fold(rows)
     parts = list(_table(shown, screen)) if rows else []
-    if diff:
-        for members, lines in joined(rows):
-            what = subject(members[0]) if len(members) == 1 else members[0].section
-            parts.append(_diff(f"{members[0].host}: {what}", lines, screen))
+    parts += [diffs(rows, screen)] if diff else []
     looks = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
     worst = min(looks, key=lambda status_look: status_look.rank)
     for text in (*_shared_reasons(shown), summary(outcomes, seconds)):
         parts += (f"{coloured(line, worst.style, screen)}\n" for line in folded(text, screen.width))
+    return "".join(parts)
+
+
+def table(rows: Sequence[Outcome], screen: Screen) -> str:
+    """Return every row as a table, in the order of :func:`order`."""
+    return "".join(_table(order(rows), screen))
+
+
+def diffs(rows: Sequence[Outcome], screen: Screen) -> str:
+    """Return the rows' diffs, each below its host and what it is of."""
+    parts = []
+    for members, lines in joined(rows):
+        what = subject(members[0]) if len(members) == 1 else members[0].section
+        parts.append(_diff(f"{members[0].host}: {what}", lines, screen))
     return "".join(parts)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import printable
-from labrun.runner.views.status_look import LOOKS, look
+from labrun.runner.views.cause_text import breaks, headline
+from labrun.runner.views.causes import causes
+from labrun.runner.views.status_look import LOOKS, StatusLook, look
 from labrun.runner.views.table import summary
 from labrun.runner.watching.grid import Parts, grid_lines
 from labrun.runner.watching.state import FINE, Change, Key
@@ -83,8 +85,10 @@ def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
     # Changes, if there are any, get a third of the lines, plus those that the grid does not need.
     changed = min(len(board.changes) + 1, max(room // 3, 2)) if board.changes else 0
     times = {change.host: _clock(change.at) for change in reversed(board.changes)}
-    grid = [_text(*parts, width=width) for parts in grid_lines(board.rows, times, width, room - changed)]
-    body = [*head, _text(""), *grid, *_changes(board, width, room - len(grid))]
+    causes = _causes(board, width, room // 3)
+    left = room - changed - len(causes)
+    grid = [_text(*parts, width=width) for parts in grid_lines(board.rows, times, width, left)]
+    body = [*head, _text(""), *causes, *grid, *_changes(board, width, room - len(grid) - len(causes))]
     filler = [_text("") for _ in range(max(height - len(body) - len(foot), 0))]
     return [*body, *filler, *foot][:height]
 
@@ -117,19 +121,34 @@ def _state(board: Board, width: int, now: float) -> Text:
 
 def _legend(board: Board, width: int) -> Text:
     present = {row.status for row in board.rows}
-    letters = {
-        status_look.letter: status_look
-        for status_look in LOOKS.values()
-        if status_look.letter and status_look.status in present
-    }
+    signs: dict[str, StatusLook] = {}
+    for status_look in LOOKS.values():
+        if not status_look.is_good and status_look.status in present:
+            signs.setdefault(status_look.sign, status_look)
     parts: Parts = [("q quits", "dim")]
-    for letter, status_look in letters.items():
-        parts += ["  ", (letter, status_look.letter_style), (f" {status_look.status.value}", "dim")]
+    for sign, status_look in signs.items():
+        parts += ["  ", (sign, status_look.bright), (f" {status_look.status.value}", "dim")]
     return _text(*parts, width=width)
 
 
 def _clock(at: float) -> str:
     return time.strftime("%T", time.localtime(at))
+
+
+def _causes(board: Board, width: int, height: int) -> list[Text]:
+    """Return the worst causes, a line each, and a blank line below them."""
+    found = causes(board.rows)
+    if not found or height < 2:
+        return []
+    shown = found[: height - 1 if len(found) < height else height - 2]
+    lines = []
+    for cause in shown:
+        seen, follows = look(cause.status), breaks(cause)
+        more = f"  ({follows})" if follows else ""
+        lines.append(_text((seen.sign, seen.bright), f" {headline(cause)}", (more, "dim"), width=width))
+    if len(shown) < len(found):
+        lines.append(_text((f"{len(found) - len(shown)} more causes", "dim"), width=width))
+    return [*lines, _text("")]
 
 
 def _changes(board: Board, width: int, height: int) -> list[Text]:
@@ -143,12 +162,8 @@ def _changes(board: Board, width: int, height: int) -> list[Text]:
             if change.name in ("", change.section, change.host)
             else f"{change.section} {change.name}"
         )
-        styles = (
-            status_look.letter_style
-            for status_look in LOOKS.values()
-            if status_look.letter and status_look.status == change.after
-        )
-        style = next(styles, look(Status.OK).style)
+        after = look(change.after or Status.OK)
+        style = after.bright or look(Status.OK).style
         parts = (
             f"{_clock(change.at)}  {change.host}  {item}: ",
             (change.after or "ok", style),

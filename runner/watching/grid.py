@@ -11,7 +11,7 @@ __all__ = ["Parts", "grid_lines"]
 
 Parts = list[str | tuple[str, str]]
 """Parts of a line, each with or without a style."""
-_BAD = tuple(each for each in LOOKS.values() if each.letter)
+_BAD = tuple(each for each in LOOKS.values() if not each.is_good)
 
 _GAP = 2
 _CLOCK = len("00:00:00")
@@ -61,7 +61,7 @@ def _cells(rows: Sequence[Outcome]) -> dict[tuple[str, str], _Cell]:
 def _cell(statuses: Sequence[Status]) -> _Cell:
     for status_look in _BAD:
         if number := statuses.count(status_look.status):
-            return f"{number}{status_look.letter}", status_look.letter_style
+            return f"{number}{status_look.sign}", status_look.bright
     skipped = all(status is Status.SKIPPED for status in statuses)
     return ("-" if skipped else "ok", look(Status.SKIPPED if skipped else Status.OK).style)
 
@@ -105,9 +105,9 @@ def _title(section: str, width: int, taken: set[str]) -> str:
 
 def _rank(what: str, cells: _Cells, part: int) -> int:
     """Return the rank of the worst cell of a host (part 0) or section (part 1), lower = worse."""
-    letters = [status_look.letter for status_look in _BAD]
-    worst_letters = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
-    return min((letters.index(letter) for letter in worst_letters if letter in letters), default=len(_BAD))
+    signs = [status_look.sign for status_look in _BAD]
+    shown = [text[-1:] for key, (text, _) in cells.items() if key[part] == what and text[:1].isdecimal()]
+    return min(map(signs.index, shown), default=len(_BAD))
 
 
 def _worst(hosts: Sequence[str], cells: _Cells, room: int) -> list[str]:

@@ -24,7 +24,7 @@ def cause_of_blocked(shown: Shown, path: Path, proto: Proto) -> Cause | None:
         return None
     first, last = (
         {
-            found.text: Cause(found.text, found.at)
+            found.text: Cause.of(found)
             for found in there_and_back(shown, path, _at_a_router, port=port, proto=proto)
         }
         for port in (_FIRST, _LAST)
@@ -37,9 +37,7 @@ def proven_drop(shown: Shown, path: Path, port: int, proto: Proto) -> Cause | No
     if path.fault is not None:
         return None
     found = there_and_back(shown, path, _at_any, port=port, proto=proto)
-    return next(
-        (Cause(each.text, each.at) for each in found if each.at is not None and each.rank == CAUSE), None
-    )
+    return next((Cause.of(each) for each in found if each.at is not None and each.rank == CAUSE), None)
 
 
 def _at_a_router(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -> Iterator[Finding]:

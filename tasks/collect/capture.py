@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from labrun.bounded import integer
 from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Address
-from labrun.outcome import Status
+from labrun.outcome import Fault, Status
 from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.durations import Durations, read_durations
@@ -21,6 +21,7 @@ from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.guest.facts.links import Link, links, nics_by_mac
 from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.shell import Facts, parse_facts
+from labrun.tasks.state.sections import MACHINE
 
 __all__ = ["Capture", "Ping", "RawRound", "Trace", "Unreachable", "read_capture"]
 
@@ -39,10 +40,18 @@ _LONGEST_LINE, _LAST_TTL, _MOST_WORDS = 1000, 255, 100_000
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A host that could not be read, and why; UNKNOWN if it was lost midway."""
+    """A host that could not be read, and why; UNKNOWN if it was lost midway.
+
+    ``off`` = libvirt says that its machine does not run or exist.
+    """
 
     reason: str
     status: Status = Status.UNREACHABLE
+    off: bool = False
+
+    def fault(self, host: str) -> Fault:
+        """Return what every row follows from that needs this host to answer."""
+        return Fault(host, self.reason, *((MACHINE.name, host) if self.off else ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from labrun.inventory.model import Address, Lab, Prefix
+from labrun.inventory.model import Address
 from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.routing import Route
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, wiring
+from labrun.outcome import Fault
 from labrun.tasks.collect.filter_causes import (
     Passage,
-    best_routes,
     blocked_by_policy,
     dropped,
     kept_here,
@@ -39,8 +38,9 @@ from labrun.tasks.collect.nic_causes import (
     not_asked,
     small_links,
 )
+from labrun.tasks.collect.ways import wrong_way
 from labrun.tasks.guest.facts.nft_rules import Proto
-from labrun.tasks.guest.facts.routes import ObservedRoute
+from labrun.tasks.state.sections import SYSCTL
 
 __all__ = [
     "Cause",
@@ -54,7 +54,6 @@ __all__ = [
     "nic_name",
     "not_asked",
     "there_and_back",
-    "wrong_way",
 ]
 
 
@@ -68,6 +67,16 @@ class Cause:
 
     why: str
     blamed: str | None = None
+    fault: Fault | None = None
+
+    @classmethod
+    def of(cls, found: Finding) -> Cause:
+        """Return the cause that a finding is."""
+        return cls(found.text, found.at, found.fault)
+
+    def put(self, why: str) -> Cause:
+        """Return the same cause with other words for what follows from it."""
+        return replace(self, why=why)
 
 
 def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
@@ -81,7 +90,7 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     silent = any(
         shown.capture(end) is None or shown.silence(end) is not None for end in (path.source, path.target)
     )
-    return None if best is None or (silent and best.rank == SYMPTOM) else Cause(best.text, best.at)
+    return None if best is None or (silent and best.rank == SYMPTOM) else Cause.of(best)
 
 
 def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
@@ -122,7 +131,7 @@ def _first_drop(shown: Shown, path: Path, port: int = 0, *, echo: bool = False) 
 
 def _best(found: Iterable[Finding]) -> Cause | None:
     best = min(found, key=lambda each: each.rank, default=None)
-    return None if best is None else Cause(best.text, best.at)
+    return None if best is None else Cause.of(best)
 
 
 def there_and_back(
@@ -155,13 +164,13 @@ def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | Non
         return _cause_of_silence(shown, path)
     if lost == "some":
         found = _first_drop(shown, path, echo=True)
-        return found and Cause(f"some packets get lost, others do not: {found.why}", found.blamed)
+        return found and found.put(f"some packets get lost, others do not: {found.why}")
     nodes = (path.source, *path.way.through, path.target, *path.way.back)
     hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
     small = next(small_links(shown, hosts, size), None)
-    found = Cause(small.text, small.at) if small is not None else cause(shown, path, size=size)
+    found = Cause.of(small) if small is not None else cause(shown, path, size=size)
     found = found or Cause("no host on the way shows why")
-    return Cause(f"packets of {size} bytes get lost, small ones do not: {found.why}", found.blamed)
+    return found.put(f"packets of {size} bytes get lost, small ones do not: {found.why}")
 
 
 _ECHO = {
@@ -177,7 +186,8 @@ def _cause_of_silence(shown: Shown, path: Path) -> Cause | None:
     file, key = _ECHO[version]
     ignores = capture is not None and bool(capture.evidence.setting(file, version))
     if ignores and shown.lab.hosts[path.target].sysctl.get(key, "0").strip() == "0":
-        return Cause(f"{path.target}: {key} is 1: no answer to pings", path.target)
+        row, what = (SYSCTL.name, key), f"{key} is 1: no answer to pings"
+        return Cause.of(Finding(CAUSE, what, path.target, row, (f"sysctl -w {key}=0",)))
     return None if ignores else _first_drop(shown, path, echo=True)
 
 
@@ -216,7 +226,8 @@ def _along(
         capture = shown.capture(node)
         if capture is None:
             if shown.silence(node) is not None and node not in (path.source, path.target):
-                yield Finding(SILENT, f"{node} does not answer")
+                silent = (shown.silence(node) or not_asked(node)).fault(node)
+                yield Finding(SILENT, f"{node} does not answer", silent=silent)
         else:
             state = _state(path, node, back=back) if icmp else ""
             at = Passage(
@@ -276,6 +287,10 @@ def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
         own = forwarding(shown.lab, 6).sends_from(at.node, at.target)
         link = at.capture.links.get(own.nic.mac) if own is not None else None
         key, version = f"conf/{link.name if link is not None else 'all'}/hop_limit", 6
+    for route in best_routes(at.capture.routes, at.target):
+        if route.hop_limit and route.hop_limit < count - 1:
+            name = "default" if route.prefix.prefixlen == 0 else route.prefix
+            yield Finding(CAUSE, f"the route to {name} has hoplimit {route.hop_limit}", at.node)
     limit = seen.setting(key, version)
     if limit is not None and limit < count - 1:
         yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {limit}", at.node)
@@ -296,45 +311,3 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
     yield from wrong_way(shown, at, expected, link.name, back=back)
     following = expected.via if expected.via is not None else at.target
     yield from neighbour_findings(shown, at.node, at.capture, link, own, following)
-
-
-def wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
-    """Yield the fault of a node that sends a packet by other routes than ``expected``, or has none."""
-    equal = best_routes(at.capture.routes, at.target)
-    wrong = [each for each in equal if not _same_way(each, expected, device)]
-    if not equal:
-        goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
-        yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
-    elif equal[0].kind != "unicast":
-        article = "an" if equal[0].kind[0] in "aeiou" else "a"
-        yield Finding(CAUSE, f"{article} {equal[0].kind} route to {equal[0].prefix}", at.node)
-    elif wrong and len(wrong) < len(equal):
-        ways = " and ".join(dict.fromkeys(_there(shown, at, each) for each in equal))
-        name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix
-        yield Finding(CAUSE, f"several equal routes to {name}: {ways}", at.node)
-    elif wrong:
-        there = _there(shown, at, wrong[0])
-        meant = f"via {expected.via}" if expected.via is not None else f"out of {expected.nic}"
-        if wrong[0].via is not None and wrong[0].via == expected.via:
-            nic = nic_name(shown.lab, at.node, at.capture, wrong[0].device)
-            there, meant = f"{there} out of {nic}", f"out of {expected.nic}"
-        yield Finding(CAUSE, f"{at.target} is sent {there}, not {meant}", at.node)
-
-
-def _there(shown: Shown, at: Passage, route: ObservedRoute) -> str:
-    if route.via is not None:
-        return f"via {route.via}"
-    return f"out of {nic_name(shown.lab, at.node, at.capture, route.device)}"
-
-
-def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:
-    if observed.device != device:
-        return False
-    announced = expected.origin == "dhcp" and observed.via is not None and observed.via.is_link_local
-    return announced or observed.via == expected.via
-
-
-def _goal(lab: Lab, to: Address, version: Version) -> Prefix | Address:
-    wires = wiring(lab, version)
-    owner = wires.owner.get(to)
-    return next((own.prefix for own in wires.of[owner] if own.address == to), to) if owner else to

@@ -57,6 +57,8 @@ def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome
             judged.why,
             subject=_pair(trial),
             blamed=judged.blamed,
+            fault=judged.fault,
+            due_to=judged.due_to,
         )
 
 
@@ -90,7 +92,7 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     if tried.seen == "silent":
         tried = _silent(shown, trial, path)
     if tried.seen == "error":
-        return _not_tried(shown.lab, trial, path, tried)
+        return _not_tried(shown, trial, path, tried)
     if trial.check.expect in ("open", ACCEPTED):
         return _positive(shown, trial, path, tried)
     return _negative(shown, trial, path, tried)
@@ -159,7 +161,7 @@ def _silent(shown: Shown, trial: CheckInstance, path: Path | None) -> CheckResul
     )
 
 
-def _not_tried(lab: Lab, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
+def _not_tried(shown: Shown, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
     """Judge a check that the source could not try: it proves nothing, unless the file predicts just that."""
     if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
         if path is not None and path.fault is not None and path.fault.node == trial.source:
@@ -167,12 +169,15 @@ def _not_tried(lab: Lab, trial: CheckInstance, path: Path | None, tried: CheckRe
         version = trial.address.version
         if (
             path is None
-            and forwarding(lab, 4 if version == 4 else 6).chosen(trial.source, trial.address) is None
+            and forwarding(shown.lab, 4 if version == 4 else 6).chosen(trial.source, trial.address) is None
         ):
             return Judged(
                 Status.OK, tried.actual, f"by the lab file: {trial.source}: no route to {trial.address}"
             )
-    return Judged(Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}")
+    row = path_row(shown, path) if path is not None else None
+    due_to = row.status if row is not None and row.status is Status.FAILED else None
+    fault = row.fault if row is not None and due_to is not None else None
+    return Judged(Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}", fault=fault, due_to=due_to)
 
 
 def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
@@ -188,7 +193,7 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
         return Judged(Status.FAILED, tried.actual, f"by the lab file it cannot be: {dropped}")
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
-        return Judged(row.status, tried.actual, row.why, row.blamed)
+        return Judged(row.status, tried.actual, row.why, row.blamed, row.fault)
     reason = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
     return Judged.by(Status.FAILED, tried.actual, reason or Cause(_reason(shown.lab, trial, tried)))
 
@@ -268,4 +273,5 @@ def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
             status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
         )
     lost = Status.UNREACHABLE if row.status is Status.UNREACHABLE else Status.UNKNOWN
-    return Judged(lost, tried.actual, f"inconclusive: {row.name}: {row.why}")
+    why, due_to = f"inconclusive: {row.name}: {row.why}", row.status if lost is Status.UNKNOWN else None
+    return Judged(lost, tried.actual, why, fault=row.fault, due_to=due_to)

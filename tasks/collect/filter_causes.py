@@ -15,6 +15,7 @@ from labrun.tasks.guest.facts.nft import Ruleset, Suspect, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.facts.rules import PolicyRule
+from labrun.tasks.state.sections import SYSCTL
 
 __all__ = [
     "Passage",
@@ -103,7 +104,7 @@ def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the setting that keeps a packet from being forwarded."""
     if at.capture.forwards(at.target.version) is False:
         key = "net.ipv4.ip_forward" if at.target.version == 4 else "net.ipv6.conf.all.forwarding"
-        yield Finding(CAUSE, f"{key} is 0", at.node)
+        yield Finding(CAUSE, f"{key} is 0", at.node, (SYSCTL.name, key), (f"sysctl -w {key}=1",))
         return
     device = _device(shown, at, at.came)
     if at.target.version == 4 and at.capture.evidence.setting(f"conf/{device}/forwarding") == 0:
@@ -245,7 +246,8 @@ def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
         if number == at.target.version:
             add = f"ip {version}rule add pref {_OWN_RULES[table]} lookup {table}"
             yield Finding(CAUSE, f"no rule looks up the routes of the table {table}: `{add}`", at.node)
-    for rule in _rules_for(shown, at):
+    # A table without its default route leaves the packet to the rule that follows.
+    for rule in sorted(_rules_for(shown, at), key=lambda each: "suppress" in each.conditions):
         refuses = not rule.action.startswith("lookup") and not rule.conditional
         yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
 

@@ -14,10 +14,11 @@ from labrun.inventory.topology.reach import Verdict
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
-from labrun.tasks.collect.causes import Shown, wrong_way
+from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.filter_causes import Passage, dropped, not_forwarded
 from labrun.tasks.collect.nic_causes import CAUSE, SILENT, Finding, nic_findings
 from labrun.tasks.collect.traces import Judged
+from labrun.tasks.collect.ways import wrong_way
 from labrun.tasks.judging import guarded
 from labrun.tasks.state.sections import FORWARD
 
@@ -75,6 +76,7 @@ def _row(shown: Shown, trial: ForwardTrial, seen: TriedForward) -> Outcome:
         judged.actual,
         judged.why,
         blamed=judged.blamed,
+        fault=judged.fault,
     )
 
 
@@ -101,7 +103,7 @@ def _verdict(shown: Shown, trial: ForwardTrial, tried: TriedForward) -> Judged:
         return Judged(Status.FAILED, tried.seen, f"by the lab file it cannot be: {verdict.by}")
     found = _cause(shown, trial, tried, verdict)
     if found is not None:
-        return Judged(Status.FAILED, tried.seen, found.text, found.at)
+        return Judged(Status.FAILED, tried.seen, found.text, found.at, found.fault)
     through = f", to which {trial.host} forwards it" if end != trial.host else ""
     if tried.seen == "refused":
         # Only what was let through can be refused there: the port itself is forwarded.
@@ -125,7 +127,7 @@ def _silent(
     if silence is not None and capture is None:
         return Judged(silence.status, "no answer", f"{end}: {silence.reason}")
     if (found := _cause(shown, trial, tried, verdict)) is not None:
-        return Judged(Status.FAILED, "no answer", found.text, found.at)
+        return Judged(Status.FAILED, "no answer", found.text, found.at, found.fault)
     output = capture.facts.commands.get("listeners") if capture is not None else None
     if output is None or output.status != 0:
         return Judged(Status.UNKNOWN, "no answer", "over UDP no answer can be open or filtered")

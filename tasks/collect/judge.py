@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from labrun.inventory.model import Lab
@@ -61,6 +62,9 @@ def judge(
             rows.append(_nothing(host, shown.silence(host)))
         if (capture := shown.capture(host)) is not None:
             rows[before:] = with_durations(rows[before:], capture.durations)
+        if isinstance(silent := captures.get(host), Unreachable):
+            fault = silent.fault(host)
+            rows[before:] = [replace(row, fault=fault) for row in rows[before:]]
     return marked_out_of_band(on_borrowed_time(rows, captures), captures) if settings else rows
 
 
@@ -90,7 +94,7 @@ def _settings(lab: Lab, host: str, capture: Capture, resource: Resource) -> Iter
     want = resource.desired(lab, lab.hosts[host])
     if want is not None:
         for item in plan_section(resource, want, capture.facts).items:
-            yield Outcome(host, resource.section, item.name, *_verdict(item))
+            yield Outcome(host, resource.section, item.name, *_verdict(item), by_hand=item.by_hand)
 
 
 _JUDGES: Mapping[str, Callable[[Lab, str, Capture], Iterator[Outcome]]] = {

@@ -11,6 +11,7 @@ from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_prop
 from labrun.inventory.topology.vlans import vlan_device
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
+from labrun.tasks.collect.by_hand import address_commands
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import ipv6_off, mtu_of_ipv6
 from labrun.tasks.collect.schedule import LARGEST
@@ -53,7 +54,11 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
             actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK
         about = Nic(host, nic.name)
-        yield Outcome(host, "address", nic.name, status, expected_addresses(nic), actual, why, subject=about)
+        hand: tuple[str, ...] = ()
+        if why:
+            hand = address_commands(nic, link, leased=_is_leased(nic), mtu=_expected_mtu(lab, host, nic))
+        meant = expected_addresses(nic)
+        yield Outcome(host, "address", nic.name, status, meant, actual, why, subject=about, by_hand=hand)
 
 
 def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link) -> tuple[str, str]:

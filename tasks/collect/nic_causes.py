@@ -10,13 +10,14 @@ from functools import partial
 
 from labrun.inventory.model import Address, Interface, Lab
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
-from labrun.outcome import Status
+from labrun.outcome import Fault, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.translations import translates
 from labrun.tasks.guest.facts.links import Link
 from labrun.tasks.guest.facts.nft import suspects
 from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.judging import guarded
+from labrun.tasks.state.sections import ADDRESS
 
 __all__ = [
     "Finding",
@@ -55,16 +56,30 @@ CAUSE, SILENT, LIKELY, SYMPTOM = range(4)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A fault on the path, at one host or at none; the lowest ``rank`` counts, then the first."""
+    """A fault on the path, at one host or at none; the lowest ``rank`` counts, then the first.
+
+    ``row`` are section and name of the host's own row about it, ``by_hand`` the commands that mend it there.
+    ``silent`` is the fault of the host that does not answer, if that is the finding.
+    """
 
     rank: int
     what: str = field(compare=False)
     at: str | None = field(default=None, compare=False)
+    row: tuple[str, str] = field(default=("", ""), compare=False)
+    by_hand: tuple[str, ...] = field(default=(), compare=False)
+    silent: Fault | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
         """Return the finding as a reason, prefixed with the host."""
         return self.what if self.at is None else f"{self.at}: {self.what}"
+
+    @property
+    def fault(self) -> Fault:
+        """Return the finding as the origin of the rows that follow from it."""
+        if self.silent is not None:
+            return self.silent
+        return Fault(self.at, self.what, *self.row, self.by_hand)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,32 +171,33 @@ def nic_name(lab: Lab, host: str, capture: Capture, device: str) -> str:
 
 def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None) -> Iterator[Finding]:
     """Yield what keeps the NIC from sending; ``own`` is its desired state."""
+    row = (ADDRESS.name, own.name)
     if link is None:
         mac = own.nic.mac
         known = f"{mac}, its MAC on {own.name}" if mac else f"an address of {own.name}"
-        yield Finding(CAUSE, f"no NIC has {known}", node)
+        yield Finding(CAUSE, f"no NIC has {known}", node, row)
         return
     if not link.is_up:
-        yield Finding(CAUSE, f"{link.name} ({own.name}) is down", node)
+        yield Finding(CAUSE, f"{link.name} ({own.name}) is down", node, row)
         return
     if link.port_of:
-        yield Finding(CAUSE, f"{link.name} ({own.name}) is a port of {link.port_of}", node)
+        yield Finding(CAUSE, f"{link.name} ({own.name}) is a port of {link.port_of}", node, row)
         return
     if not link.has_arp:
-        yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.name})", node)
+        yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.name})", node, row)
     if link.queue in _SLOW_QUEUES:
         what = f"the queue {link.queue} on {link.name} ({own.name}) delays or drops packets"
         yield Finding(LIKELY, f"{what}: `tc -s qdisc show dev {link.name}`", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
-        yield Finding(CAUSE, f"{off} ({own.name})", node)
+        yield Finding(CAUSE, f"{off} ({own.name})", node, row)
     elif not same and (why := next((why for each, why in link.unusable if each.ip == own.address), "")):
-        yield Finding(CAUSE, f"{own.address} cannot be used on {own.name}: {why}", node)
+        yield Finding(CAUSE, f"{own.address} cannot be used on {own.name}: {why}", node, row)
     elif not same:
-        yield Finding(CAUSE, f"{own.address} is missing on {own.name}", node)
+        yield Finding(CAUSE, f"{own.address} is missing on {own.name}", node, row)
     elif all(each.network != own.prefix for each in same):
         lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
-        yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.name}", node)
+        yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.name}", node, row)
 
 
 def neighbour_findings(

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 
 from labrun.inventory.model import Lab, Mode, Prefix
+from labrun.inventory.topology.expectations import addresses_of
 from labrun.inventory.topology.nm_properties import nic_properties
-from labrun.inventory.topology.routing import Route, default_prefix, route_table
-from labrun.outcome import Outcome, Status
+from labrun.inventory.topology.routing import Route, route_table
+from labrun.outcome import Fault, Outcome, Status
+from labrun.tasks.collect.by_hand import route_commands
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.causes import nic_name
 from labrun.tasks.collect.links import no_nic
 from labrun.tasks.collect.nic_causes import nic_of
-from labrun.tasks.collect.route_words import odd_words
+from labrun.tasks.collect.route_words import odd_words, route_name
 from labrun.tasks.guest.facts.routes import ObservedRoute
+from labrun.tasks.state.sections import ADDRESS
 
 __all__ = ["expected_routes", "route_rows"]
 
 _LINK_LOCAL = (ip_network("fe80::/10"), ip_network("ff00::/8"), ip_network("169.254.0.0/16"))
-
-
-def _name(prefix: Prefix) -> str:
-    """Return a route's name in the table; ``default`` means IPv4."""
-    return "default" if prefix == default_prefix(4) else str(prefix)
 
 
 def _meant(route: Route) -> str:
@@ -47,7 +46,13 @@ def route_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         if counted:
             actual = ", ".join(dict.fromkeys(_text(lab, host, capture, each) for each in counted))
             why = "; ".join(["the lab file has no such route", *_cures(lab, host, capture, counted)])
-            yield Outcome(host, "route", _name(prefix), Status.FAILED, "absent", actual, why)
+            hand = route_commands(lab, host, capture, (), counted)
+            row = Outcome(
+                host, "route", route_name(prefix), Status.FAILED, "absent", actual, why, by_hand=hand
+            )
+            ways = [each for each in counted if each.is_of_address]
+            nic = nic_of(lab, host, capture, ways[0].device) if ways and len(ways) == len(counted) else None
+            yield row if nic is None else replace(row, fault=Fault(host, why, ADDRESS.name, nic.name))
 
 
 def _expected(lab: Lab, host: str) -> dict[Prefix, list[Route]]:
@@ -61,7 +66,7 @@ def expected_routes(lab: Lab, host: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the expected column of each row that a host's route table must have."""
     for prefix, meant in _expected(lab, host).items():
         if any(each.in_main for each in meant):
-            yield _name(prefix), _joined(meant)
+            yield route_name(prefix), _joined(meant)
 
 
 def _joined(routes: Iterable[Route]) -> str:
@@ -69,10 +74,13 @@ def _joined(routes: Iterable[Route]) -> str:
 
 
 def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list[ObservedRoute]) -> Outcome:
-    name, expected = _name(routes[0].prefix), _joined(routes)
+    name, expected = route_name(routes[0].prefix), _joined(routes)
     if not found:
         why = "no default route" if routes[0].prefix.prefixlen == 0 else f"no route to {name}"
-        return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
+        hand = route_commands(lab, host, capture, [each for each in routes if each.in_main], ())
+        row = Outcome(host, "route", name, Status.FAILED, expected, "absent", why, by_hand=hand)
+        useless = _useless_nic(lab, host, capture, routes)
+        return row if useless is None else replace(row, fault=Fault(host, why, ADDRESS.name, useless))
     right = [each for each in found if any(_is(lab, host, capture, each, route) for route in routes)]
     ignored = lab.hosts[host].ignored_routes
     first = min((each.metric for each in right), default=0)
@@ -97,21 +105,36 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
             return Outcome(host, "route", name, Status.OK, expected, expected)
         cure = ", ".join(f"`{each.plain}`" for each, found in words.items() if found)
         why = f"the lab file has it without {odd}: {cure}"
-        return Outcome(host, "route", name, Status.FAILED, expected, f"{expected} {odd}", why)
+        hand = tuple(each.plain for each, found in words.items() if found)
+        return Outcome(host, "route", name, Status.FAILED, expected, f"{expected} {odd}", why, by_hand=hand)
     actual = ", ".join([*there, *texts])
+    hand = route_commands(lab, host, capture, missing, wrong)
     if right and missing:
         where = ", ".join(f"{_meant(route)} on {route.nic}" for route in missing)
         without = where if set(map(_meant, missing)) & set(there) else _joined(missing)
-        return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {without}")
+        return Outcome(
+            host, "route", name, Status.FAILED, expected, actual, f"without {without}", by_hand=hand
+        )
     cures = _cures(lab, host, capture, wrong)
     if right:
         why = "; ".join(["one too many: " + ", ".join(texts), *cures])
-        return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+        return Outcome(host, "route", name, Status.FAILED, expected, actual, why, by_hand=hand)
     lost = _lost_nics(lab, host, capture, routes)
     if lost:
         return Outcome(host, "route", name, Status.FAILED, expected, actual, lost)
     why = "; ".join(["it leads elsewhere", *cures])
-    return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+    return Outcome(host, "route", name, Status.FAILED, expected, actual, why, by_hand=hand)
+
+
+def _useless_nic(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str | None:
+    """Return the name of a NIC that the routes lead out of and that has no use now, None if all have."""
+    for each in routes:
+        nic = lab.hosts[host].nic(each.nic)
+        link = capture.links.get(nic.mac) if nic is not None else None
+        held = {*link.settled, *link.fleeting} if link is not None else set()
+        if nic is not None and (link is None or not link.is_up or not held.issuperset(addresses_of(nic))):
+            return nic.name
+    return None
 
 
 def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:

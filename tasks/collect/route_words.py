@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labrun.inventory.model import Lab
+from labrun.inventory.model import Lab, Prefix
 from labrun.inventory.topology.nm_properties import mtu_of
+from labrun.inventory.topology.routing import default_prefix
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
-__all__ = ["has_foreign_source", "odd_words"]
+__all__ = ["has_foreign_source", "odd_words", "route_name"]
 
 # These get both from the kernel, a lease or an advertisement.
 _BY_OTHERS = frozenset({"kernel", "dhcp", "ra"})
+
+
+def route_name(prefix: Prefix) -> str:
+    """Return the name of a route's row; ``default`` means IPv4."""
+    return "default" if prefix == default_prefix(4) else str(prefix)
 
 
 def odd_words(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> Iterator[str]:

@@ -9,7 +9,7 @@ from itertools import combinations
 from labrun.inventory.model import Address
 from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
-from labrun.outcome import Outcome, Pair, Status
+from labrun.outcome import Fault, Outcome, Pair, Status
 from labrun.tasks.collect.blocked import cause_of_blocked
 from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import (
@@ -41,11 +41,13 @@ class Judged:
     actual: str | None
     why: str | None
     blamed: str | None = None
+    fault: Fault | None = None
+    due_to: Status | None = None
 
     @classmethod
     def by(cls, status: Status, actual: str | None, found: Cause) -> Judged:
         """Return the verdict that follows from a cause."""
-        return cls(status, actual, found.why, found.blamed)
+        return cls(status, actual, found.why, found.blamed, found.fault)
 
 
 def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:
@@ -92,7 +94,16 @@ def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
         )
     status, actual, why = judged.status, judged.actual, judged.why
     return Outcome(
-        path.source, "path", name, status, expected, actual, why, subject=pair, blamed=judged.blamed
+        path.source,
+        "path",
+        name,
+        status,
+        expected,
+        actual,
+        why,
+        subject=pair,
+        blamed=judged.blamed,
+        fault=judged.fault,
     )
 
 
@@ -232,7 +243,7 @@ def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
     if silence is not None:
         looked = shown.capture(path.target) is not None
         why = f"{path.target} does not answer{f': {silence.reason}' if looked else ''}"
-        return Judged(Status.UNREACHABLE, actual, why)
+        return Judged(Status.UNREACHABLE, actual, why, fault=silence.fault(path.target))
     if trace is not None and trace.refused:
         who, letters = trace.refused.split()[0], trace.refused.split()[-1]
         if who == str(path.address):

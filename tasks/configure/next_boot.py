@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.tasks.configure.networkd_boot import network_file_faults
-from labrun.tasks.configure.nm_config import lists, means
+from labrun.tasks.configure.nm_config import admits, lists, means
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.links import links
@@ -330,5 +330,7 @@ def _unmanaged_faults(facts: Facts, device: Device) -> Iterator[str]:
         return
     had = set(lists(before.text))
     for key, value, devices in lists(now.text):
-        if (key, value, devices) not in had and means(devices, device):
+        if (key, value, devices) in had or (key == "allowed-connections" and admits(value, device)):
+            continue
+        if means(devices, device):
             yield f"NetworkManager would leave {device.interface} alone after the next boot ({key}={value})"

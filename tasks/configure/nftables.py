@@ -12,32 +12,25 @@ from dataclasses import dataclass
 
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.nft_loader import OPENRC, SYSTEMD, NftLoader, loader_of
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
-from labrun.tasks.guest.scripts import assigned, guest_script, quote, unit_file, words
-from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, typed_file
+from labrun.tasks.guest.scripts import assigned, guest_script, quote, words
+from labrun.tasks.guest.shell import Captured, Facts, Probe, install_word, typed_file
 from labrun.tasks.state.item import Item, Words, spelled
 from labrun.tasks.state.sections import FIREWALL, NAT
 
-__all__ = ["FILE", "UNIT", "NftSection"]
+__all__ = ["FILE", "NftSection"]
 
 (FILE,) = FIREWALL.files
-UNIT = "/etc/systemd/system/labrun-nftables.service"
-_WANTED = "/etc/systemd/system/sysinit.target.wants/labrun-nftables.service"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
-_UNIT_TEXT = unit_file("labrun-nftables.service")
-# nftables.service flushes every table when it stops, and with Debian's default file when it starts.
-_BESIDE = "/etc/systemd/system/nftables.service.d/labrun.conf"
-_BESIDE_TEXT = unit_file("nftables.service.d-labrun.conf")
-_UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
-_SAVES = (FILE, *_UNITS, _WANTED)
-_LOOK = {"nft_link": _WANTED, "nft_table": TABLE}
 # Both sections use the same probe, which runs once.
 _ONCE = '[ -n "${nft_asked-}" ] || { nft_asked=1; '
-_PATHS = (FILE, *_UNITS)
+_PATHS = (FILE, *SYSTEMD.files, *OPENRC.files)
+_LOOK = {"nft_links": " ".join((*SYSTEMD.links, *OPENRC.links)), "nft_table": TABLE}
 _CHAIN = re.compile(r"\tchain (\S+) \{")
 
 
@@ -84,14 +77,19 @@ class _State:
     def persists(self) -> bool:
         """Tell whether the next boot will load the desired state."""
         if not self.text:
-            return not self.before and not any(path in self.facts.files for path in _UNITS)
+            return not self.before and not any(path in self.facts.files for path in _PATHS)
         return self.before == self.file and self.is_loaded_at_boot
 
     @property
     def is_loaded_at_boot(self) -> bool:
-        """Tell whether systemd loads it at boot, at the right time."""
-        units = {path: self.facts.files.get(path) for path in _UNITS}
-        return units == _UNITS and "nft-at-boot" in self.facts.words
+        """Tell whether the init system loads it at boot, at the right time."""
+        files = {path: self.facts.files.get(path) for path in self.loader.files}
+        return files == self.loader.files and "nft-at-boot" in self.facts.words
+
+    @property
+    def loader(self) -> NftLoader:
+        """Return what has the host's init system load it."""
+        return loader_of(self.facts)
 
 
 def _file(text: str, ports: Sequence[int]) -> str:
@@ -162,11 +160,15 @@ class NftSection:
         item = self._item(want, state)
         if item is None or item.state != "change":
             return SectionPlan(self.section, (item,) if item else ())
-        commands = self.explain({**want, "ssh_ports": state.ports})
-        return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands, saves=_SAVES)
+        commands = self._typed({**want, "ssh_ports": state.ports}, state.loader)
+        saves = (FILE, *state.loader.paths)
+        return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands, saves=saves)
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands that write the file, load it and enable it for the next boot."""
+        """Return the commands that write the file, load it and enable it for the next boot, with systemd."""
+        return self._typed(want, SYSTEMD)
+
+    def _typed(self, want: Json, loader: NftLoader) -> tuple[str, ...]:
         if not want["text"]:
             return ()
         if self.section != want["declared"][0]:
@@ -175,9 +177,7 @@ class NftSection:
         return (
             typed_file(FILE, text, "0644"),
             f"nft -f {FILE}",
-            *(typed_file(path, unit, "0644") for path, unit in _UNITS.items()),
-            "systemctl daemon-reload",
-            "systemctl enable labrun-nftables.service",
+            *loader.by_hand,
         )
 
     def _item(self, want: Json, state: _State) -> Item | None:
@@ -245,36 +245,26 @@ def _file_diff(state: _State) -> list[str]:
     if state.before != state.file:
         lines.append(f"+{FILE}: {'as above' if not state.before else 'rewritten'}")
     if not state.is_loaded_at_boot:
-        lines.append(f"+{UNIT}: loads it at boot")
+        lines.append(f"+{next(iter(state.loader.files))}: loads it at boot")
     return lines
 
 
 def _apply(state: _State) -> str:
     if not state.text:
-        return _forget()
+        return _forget(state.loader)
     lines = assigned({"text": state.file}) + guest_script("nft_load")
     lines += install_word(FILE, '"$text"', "0644")
     if not state.is_loaded_at_boot:
-        lines += _units(_UNITS, at_boot=True) + "systemctl daemon-reload\n"
+        lines += state.loader.apply
     return lines
 
 
-def _units(texts: Mapping[str, str], *, at_boot: bool) -> str:
-    gone = [path for path in _UNITS if path not in texts] + ([] if at_boot else [_WANTED])
-    lines = "".join(install(path, text, "0644") for path, text in texts.items())
-    if gone:
-        lines += f"rm -f {' '.join(gone)}\n"
-    if at_boot:
-        lines += f"mkdir -p {_WANTED.rpartition('/')[0]}\nln -sf {UNIT} {_WANTED}\n"
-    return lines
-
-
-def _forget() -> str:
-    folders = (path.rpartition("/")[0] for path in (FILE, _BESIDE))
+def _forget(loader: NftLoader) -> str:
+    folders = (FILE.rpartition("/")[0], *loader.folders)
     return (
         f"{assigned({'guard': GUARD, 'text': replacement('')})}{guest_script('nft_load')}"
-        f"rm -f {words((FILE, *_UNITS, _WANTED))}\n"
-        f"{guest_script('remove_folders')}remove_folders {words(folders)}\nsystemctl daemon-reload\n"
+        f"rm -f {words((FILE, *loader.paths))}\n"
+        f"{guest_script('remove_folders')}remove_folders {words(folders)}\n{loader.reload}"
     )
 
 
@@ -285,5 +275,6 @@ def _undo(state: _State) -> str:
     """
     table = f"printf %s {quote(replacement(state.found + chr(10)))} | nft -f -\n"
     lines = f'[ "$on" != live ] || {table}'
-    lines += "".join(f"restore {path}\n" for path in _SAVES)
-    return lines + '[ "$on" != live ] || systemctl daemon-reload\n'
+    lines += "".join(f"restore {path}\n" for path in (FILE, *state.loader.paths))
+    reload = state.loader.reload
+    return lines + (f'[ "$on" != live ] || {reload}' if reload else "")

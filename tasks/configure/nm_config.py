@@ -13,13 +13,14 @@ from labrun.tasks.guest.facts.nm import Device
 from labrun.tasks.guest.keyfile import parse
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["CONFIGURATION", "left_alone", "lists", "means"]
+__all__ = ["CONFIGURATION", "admits", "left_alone", "lists", "means"]
 
 _MAIN = "/etc/NetworkManager/NetworkManager.conf"
 # From the weakest to the strongest; a file hides those of the same name in the folders before it.
 _FOLDERS = ("/usr/lib/NetworkManager/conf.d", "/run/NetworkManager/conf.d", "/etc/NetworkManager/conf.d")
 _PROFILES = "/etc/NetworkManager/system-connections"
 _ETHERNET = ("ethernet", "802-3-ethernet")
+_ALLOWED = "allowed-connections"
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 CONFIGURATION = Probe((_MAIN, *(f"{folder}/*.conf" for folder in _FOLDERS)))
@@ -36,8 +37,9 @@ def left_alone(facts: Facts, device: Device) -> str | None:
         return None
     unmanaged, folder = ("", ""), ("", "")
     for file, text in texts:
-        for key, _, devices in lists(text):
-            if key == "managed" and means(devices, device, unknown=False):
+        for key, value, devices in lists(text):
+            certain = key == "managed" or (key == _ALLOWED and not admits(value, device))
+            if certain and means(devices, device, unknown=False):
                 return (
                     f"{file} has NetworkManager leave {device.interface} alone at the next boot: take it out"
                 )
@@ -82,6 +84,18 @@ def lists(text: str) -> Iterator[tuple[str, str, str]]:
             yield "unmanaged-devices", value, value
         if settings.get("managed") in _NO and name != "ifupdown":
             yield "managed", settings["managed"], settings.get("match-device", "*")
+        if _ALLOWED in settings:
+            yield _ALLOWED, settings[_ALLOWED], settings.get("match-device", "*")
+
+
+def admits(value: str, device: Device) -> bool:
+    """Tell whether a list of allowed connections may have a NIC's active profile in it."""
+    words = [word.strip() for word in re.split(r"[;,]", value) if word.strip()]
+    if all(word.startswith("except:") for word in words):
+        return True
+    own = {f"uuid:{device.profile}", f"id:{device.profile_id}"}
+    # Where a profile comes from is not known here.
+    return any(word in own or not word.startswith(("uuid:", "id:")) for word in words)
 
 
 def means(patterns: str, device: Device, *, unknown: bool = True) -> bool:

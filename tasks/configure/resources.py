@@ -143,6 +143,7 @@ def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
             skipped=secrets.mask(item.skipped),
             left=secrets.mask(item.left),
             note=secrets.mask(item.note),
+            by_hand=tuple(map(secrets.mask, item.by_hand)),
             words=Words(*map(secrets.mask, (item.expected, item.actual, item.diff or ""))),
         )
         for item in plan.items

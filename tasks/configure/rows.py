@@ -127,9 +127,9 @@ class OutcomeBuilder:
             return self._row(section, now, Status.FAILED, now.why or "it was as declared before this run")
         if now is None:
             gone = Item(item.name, words=Words(item.expected, item.expected))
-            return self._row(section, gone, Status.CHANGED, item.why, item.diff)
+            return replace(self._row(section, gone, Status.CHANGED, item.why, item.diff), before=item.actual)
         if now.state == "ok":
-            return self._row(section, now, Status.CHANGED, None, item.diff)
+            return replace(self._row(section, now, Status.CHANGED, None, item.diff), before=item.actual)
         why = _reason(now, output.commands.get(section))
         return self._row(section, now, Status.FAILED, why, item.diff)
 

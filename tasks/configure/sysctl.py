@@ -235,6 +235,8 @@ def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> 
         why = f"{have.least} processes and threads run here, and with {value} none could be started"
         return replace(item, refused=why)
     item = replace(item, words=Words(diff=_diff(key, value, have)))
+    if not _same(have.running, value):
+        item = replace(item, by_hand=(f"sysctl -w {quote(f'{key}={value}')}",))
     if not _same(have.at_boot, value):
         item = replace(item, later={"": _plain(have.at_boot)})
     if then is None or _same(then.value, value):

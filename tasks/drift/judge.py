@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labrun.inventory.model import Lab
-from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.outcome import HYPERVISOR, Fault, Outcome, Status
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.from_inside import marked_out_of_band
@@ -68,9 +68,12 @@ def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcom
             lambda why: silent_rows(spec, Status.UNKNOWN, why),
         )
     elif host in unmade:
-        yield from silent_rows(spec, Status.PENDING, "the machine does not exist yet")
+        why = "the machine does not exist yet"
+        for row in silent_rows(spec, Status.PENDING, why):
+            yield replace(row, fault=Fault(host, why, MACHINE.name, host))
     elif capture is not None:
-        yield from silent_rows(spec, capture.status, capture.reason)
+        for row in silent_rows(spec, capture.status, capture.reason):
+            yield replace(row, fault=capture.fault(host))
 
 
 def _host_key(host: str, seen: Seen) -> Iterator[Outcome]:

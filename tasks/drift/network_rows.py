@@ -27,6 +27,9 @@ def with_verdicts(
     for row in rows:
         if row.status is Status.FAILED:
             yield replace(row, status=_verdict(row, expected, settings))
+        elif row.status is Status.UNKNOWN and row.due_to is Status.FAILED:
+            # It says nothing because something else does not hold, and that has a verdict of its own.
+            yield replace(row, due_to=_verdict(row, expected, settings))
         elif row.status is Status.UNREACHABLE and missing & set(_ends(row, expected)):
             yield replace(row, status=Status.PENDING)
         else:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from labrun.tasks.faults.model import Fault, FaultSite
 from labrun.tasks.guest.scripts import assigned, function, guest_script
 
-__all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "look_script", "mend_script", "plant_script"]
+__all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "SOLVED", "look_script", "mend_script", "plant_script"]
 
-PLANTED, FAILED, ABSENT, DIFFERS = 64, 65, 66, 67
-"""Exit statuses: a fault is already planted; planting failed; none is planted; undone with differences."""
-_STATUSES = {"planted": PLANTED, "failed": FAILED, "absent": ABSENT, "differs": DIFFERS}
+PLANTED, FAILED, ABSENT, DIFFERS, SOLVED = 64, 65, 66, 67, 68
+"""Exit statuses: a fault is already planted; planting failed; none is planted; undone with differences;
+undone by hand before."""
+_STATUSES = {"planted": PLANTED, "failed": FAILED, "absent": ABSENT, "differs": DIFFERS, "solved": SOLVED}
 
 
 def look_script() -> str:
@@ -29,7 +30,10 @@ def plant_script(fault: Fault, site: FaultSite) -> str:
 
 
 def mend_script() -> str:
-    """Return the script that undoes the planted fault and reports lines that differ from the state before."""
+    """Return the script that undoes the planted fault and reports lines that differ from the state before.
+
+    It exits with :data:`SOLVED` if somebody had brought the host back to just that state.
+    """
     return _state() + guest_script("fault_mend")
 
 

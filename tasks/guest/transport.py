@@ -43,8 +43,11 @@ LOGGED_IN_AT = "labrun_logged_in_at"
 # `env` because the login shell need not be POSIX; UTF-8 so that nmcli prints names unchanged.
 _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
-_REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
+# It hands its child no variable by itself, and where it becomes the child nobody else has them.
+_DOAS_SHELL = 'doas -n env LC_ALL=C.UTF-8 SSH_CONNECTION="$SSH_CONNECTION" sh -s'
+_REFUSED = re.compile(r"^((?:sudo|doas): .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
 _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
+_NOT_FOUND = 127
 _NO_TTY = "must have a tty"
 _LONGEST_WORDS = 200
 
@@ -58,6 +61,7 @@ class SshTransport:
         self._owned = owned
         self._keeps_shell = False
         self._root: PersistentShell | None = None
+        self._as_root = _SUDO_SHELL
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
@@ -71,6 +75,12 @@ class SshTransport:
             if transport is None:
                 raise UnreachableError("the connection is closed", step="session")
             done = self._run(transport, script, deadline, sudo)
+            if sudo and _has_no_sudo(done) and self._as_root == _SUDO_SHELL:
+                # Nothing has run yet. Alpine and others have doas.
+                self._as_root = _DOAS_SHELL
+                by_doas = self._run(transport, script, deadline, sudo)
+                # Where that is not there either, sudo is what is missing.
+                done = done if by_doas.exit_status == _NOT_FOUND and not by_doas.started else by_doas
             if sudo and transport.get_username() != "root":
                 _check_sudo(done, self.login.username)
             if not done.started:
@@ -82,7 +92,7 @@ class SshTransport:
         from labrun.tasks.guest.persistent_shell import PersistentShell
 
         # Root needs no sudo, and an existing machine may have none.
-        command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
+        command = self._as_root if sudo and transport.get_username() != "root" else _SHELL
         if not (sudo and self._keeps_shell):
             greeting = Greeting()
             text = greeting.script + wrapped(script)
@@ -141,6 +151,10 @@ class SshTransport:
         self.close()
 
 
+def _has_no_sudo(done: Completed) -> bool:
+    return done.exit_status == _NOT_FOUND and not done.stdout and bool(_NO_SUDO.search(done.stderr))
+
+
 def _check_sudo(done: Completed, user: str) -> None:
     if done.exit_status not in (1, 127) or done.stdout:
         return
@@ -148,6 +162,12 @@ def _check_sudo(done: Completed, user: str) -> None:
     refused = bool(lines) and done.exit_status == 1 and all(_REFUSED.match(line) for line in lines)
     if refused or _NO_SUDO.search(done.stderr):
         who = user or "USER"
+        if lines[-1].startswith("doas:"):
+            raise CommandError(
+                f"doas does not work for {user or 'the user'} without a password: {lines[-1]}",
+                step="sudo",
+                hint=f"labrun needs `permit nopass {who}` in the guest's /etc/doas.conf",
+            )
         if _NO_TTY in lines[-1]:
             hint = f"labrun needs `Defaults:{who} !requiretty` in the guest's sudoers"
             raise UnreachableError(f"sudo does not work for {who}: {lines[-1]}", step="sudo", hint=hint)

@@ -26,6 +26,8 @@ _EXACT: Final = ("loss", "duplicate", "corrupt", "rate")
 _ROUNDED: Final = 2
 _SHORTEST: Final = 10
 _LONGEST: Final = 60_000_000
+# netem has it as nanoseconds in 31 bits, and takes the largest for whatever is more.
+_MOST_JITTER: Final = 2_000_000
 _SLOWEST: Final = 8000
 _FASTEST: Final = 100 * 10**9
 _WHOLE: Final = 100.0
@@ -104,11 +106,18 @@ def quality_of_words(words: Sequence[str]) -> Quality:
             raise UsageError(f"{key} has no value", step="tc", hint=f"such as {key} {_EXAMPLES[key]}")
         given[key] = _READERS[key](key, left.pop(0))
         if key == "delay" and left and _NUMBER.fullmatch(left[0]):
-            given["jitter"] = _micros("delay", left.pop(0))
+            given["jitter"] = _micros("jitter", left.pop(0), _MOST_JITTER)
     return Quality(**given)
 
 
-_EXAMPLES: Final = {"delay": "40ms", "loss": "5%", "duplicate": "1%", "corrupt": "1%", "rate": "10mbit"}
+_EXAMPLES: Final = {
+    "delay": "40ms",
+    "jitter": "5ms",
+    "loss": "5%",
+    "duplicate": "1%",
+    "corrupt": "1%",
+    "rate": "10mbit",
+}
 
 
 def _value(key: str, word: str, units: Mapping[str, float]) -> float:
@@ -122,10 +131,10 @@ def _value(key: str, word: str, units: Mapping[str, float]) -> float:
     return float(match["number"]) * units[unit]
 
 
-def _micros(key: str, word: str) -> int:
+def _micros(key: str, word: str, most: int = _LONGEST) -> int:
     found = round(_value(key, word, _TIMES))
-    if not _SHORTEST <= found <= _LONGEST:
-        raise UsageError(f"{key} {word} is out of range", step="tc", hint="10us to 60s")
+    if not _SHORTEST <= found <= most:
+        raise UsageError(f"{key} {word} is out of range", step="tc", hint=f"10us to {_time(most)}")
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from labrun.hypervisor import connect, is_local, translated
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
+from labrun.tasks.provision.console_log import shown_on_console
 from labrun.tasks.provision.domains import (
     beyond_memory,
     define_again,
@@ -73,7 +73,6 @@ _IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks", 
 _ASK_AGAIN_SECONDS = 5.0
 _CONSOLE_BYTES = 32 * 1024
 # Colours, cursor movements, and other escape sequences of firmware, boot loader and systemd.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|[()][0-9A-B])|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class QemuDriver:
@@ -302,16 +301,14 @@ class QemuDriver:
         return pool
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
-        """Return the last lines of the serial console since the last start, without escape sequences."""
+        """Return the last lines of the serial console since the last start, without labrun's own."""
         with translated("console", domain):
             tag = tag_of(self._connection().lookupByName(domain))
             pool = find_pool(self._connection(), lab_pool(tag.lab, self._base))
             volume = None if pool is None else find_volume(pool, self._files(tag.lab, tag.host).console)
             if volume is None:
                 return ""
-            raw = read_tail(self._connection(), volume, _CONSOLE_BYTES)
-        text = _ESCAPES.sub("", raw.decode(errors="replace").replace("\r", "\n"))
-        return "\n".join([line.rstrip() for line in text.split("\n") if line.strip()][-lines:])
+            return shown_on_console(read_tail(self._connection(), volume, _CONSOLE_BYTES), lines)
 
     def out_of_band(self, domain: str) -> Transport | None:
         """Return a transport through the guest agent, None until the agent has answered."""

@@ -116,7 +116,7 @@ def wait_until_ready(
     restarts again and again.
     """
     wait = _Wait(host, limits, standing, insight)
-    report(host, "address")
+    report(host, "address", f"at most {limits.boot:.0f} s")
     found, why = wait.for_address(address)
     if found is None:
         if not standing.is_running():
@@ -124,7 +124,7 @@ def wait_until_ready(
         reason = why or insight.last(_NO_ADDRESS)
         failure = f"no address after {wait.spent():.0f} s"
         return Ready("address", wait.spent(), "unreachable", _told(failure, reason))
-    report(host, "ssh", found)
+    report(host, "ssh", f"{found}, at most {wait.left_for_login:.0f} s more")
     transport, error, why = wait.for_login(lambda: login(found))
     if transport is None:
         reason = why or (insight.last(error) if standing.is_running() else None)
@@ -192,6 +192,11 @@ class _Wait:
             self._standing.pause(_POLL)
             is_first = False
 
+    @property
+    def left_for_login(self) -> float:
+        """Return how many seconds there still are until there has to be a login."""
+        return max(self._login_deadline - time.monotonic(), 0.0)
+
     def for_login(self, login: Callable[[], Transport]) -> tuple[Transport | None, str, Reason | None]:
         """Return the way in, else what SSH said last, and what was seen inside that ends the wait."""
         error_text = ""
@@ -229,7 +234,7 @@ class _Wait:
 
     def for_the_rest(self, transport: Transport, expected: Mapping[str, tuple[str, ...]]) -> Ready:
         """Wait for the end of cloud-init, then for a while for addresses: DHCP servers may be slower."""
-        report(self._host, "cloud-init")
+        report(self._host, "cloud-init", f"at most {self._limits.cloud_init:.0f} s")
         began = time.monotonic()
         deadline = self.deadline(self._limits.cloud_init)
         ready = self._finish(transport, deadline, expected, began)

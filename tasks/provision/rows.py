@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 AS_IN_FILE, AS_DECLARED = "as in the file", "as declared"
+_MOST_WORDS = 6  # of a list that are named; the diff has all
+_LIST = 2  # words from which on a value counts as a list
 _WOULD: Mapping[Action, str] = MappingProxyType(
     {
         "none": AS_DECLARED,
@@ -50,16 +52,36 @@ def planned_row(host: str, section: str, plan: Plan) -> Outcome:
     if plan.kept and not plan.left:
         return kept_row(host, section, plan, plan.kept)
     status = Status.OK if plan.action == "none" else Status.WOULD_CHANGE
-    name, actual = plan.item.name, _WOULD[plan.action]
-    return Outcome(host, section, name, status, AS_IN_FILE, actual, plan.kept or None, plan.item.diff)
+    name, actual, why = plan.item.name, _WOULD[plan.action], plan.kept or None
+    changes = _changes(plan)
+    return Outcome(host, section, name, status, AS_IN_FILE, actual, why, plan.item.diff, changes=changes)
 
 
 def done_row(host: str, section: str, plan: Plan, began: float) -> Outcome:
     """Return the row of `up` for a plan that was carried out."""
     status = Status.OK if plan.action == "none" else Status.PENDING if plan.left else Status.CHANGED
     name, actual, seconds = plan.item.name, _DONE[plan.action], time.monotonic() - began
-    why = plan.kept or None
-    return Outcome(host, section, name, status, AS_IN_FILE, actual, why, plan.item.diff, seconds)
+    why, diff, changes = plan.kept or None, plan.item.diff, _changes(plan)
+    return Outcome(host, section, name, status, AS_IN_FILE, actual, why, diff, seconds, changes=changes)
+
+
+def _changes(plan: Plan) -> tuple[str, ...]:
+    """Return what of an object changes; nothing of one that is new, since the file shows all of it."""
+    if plan.action in ("none", "create", "remove"):
+        return ()
+    return tuple(change for key, each in plan.item.differences.items() if (change := _change(key, *each)))
+
+
+def _change(key: str, now: str, wanted: str) -> str:
+    """Return ``memory 512 -> 768``; of a list of words only those that come and go."""
+    have, want = now.split(), wanted.split()
+    if max(len(have), len(want)) < _LIST:
+        return f"{key} {now or 'none'} -> {wanted or 'none'}"
+    less = [f"- {word}" for word in have if word not in want]
+    more = [f"+ {word}" for word in want if word not in have]
+    if len(less) + len(more) > _MOST_WORDS:
+        return key
+    return f"{key} {', '.join([*less, *more]) or 'in another order'}"
 
 
 def kept_row(host: str, section: str, plan: Plan, why: str) -> Outcome:

@@ -58,7 +58,8 @@ class Item:
     An attribute's name is one word, empty for the only one of a thing.
     ``refused`` says why it cannot be made so, ``skipped`` why it was not asked for, ``left`` why it is left
     although it is not as wanted: `configure` warns of it, for `verify` and `drift` it is a difference.
-    ``note`` is what is worth knowing about the change.
+    ``note`` is what is worth knowing about the change. ``by_hand`` are the commands by which a person makes
+    this one thing as wanted at once, empty if it takes more than a line.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Item:
     left: str | None = None
     note: str | None = None
     words: Words = _PLAIN
+    by_hand: tuple[str, ...] = ()
 
     @property
     def differences(self) -> Mapping[str, Difference]:

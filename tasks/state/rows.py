@@ -31,5 +31,14 @@ def row_of(
 ) -> Outcome:
     """Return the row of an item; ``diff`` of an earlier item stands in for its own."""
     return Outcome(
-        host, section, item.name, status, item.expected, item.actual, why, diff or item.diff, seconds=seconds
+        host,
+        section,
+        item.name,
+        status,
+        item.expected,
+        item.actual,
+        why,
+        diff or item.diff,
+        seconds=seconds,
+        by_hand=item.by_hand,
     )

@@ -118,6 +118,8 @@ CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SET
 _OF_RUNS = (
     "guard",
     "fault",
+    "lesson",
+    "lab",
     "configure",
     "drift",
     "exec",

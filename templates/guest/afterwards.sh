@@ -51,10 +51,17 @@ case $(ip -o address show up to "${way_server%%%*}" 2>/dev/null) in
 esac
 case $way_client in
 *%*) ;;
-*) ip route get "$way_client" from "$way_server" >/dev/null 2>&1 || { echo "there is no route to $way_client"; return 1; };;
+*)
+ip route get "$way_client" from "$way_server" >/dev/null 2>&1 || { echo "there is no route to $way_client"; return 1; }
+# A rule may be for connections of sshd alone. An ip that knows no ports fails with another status.
+ip route get "$way_client" from "$way_server" ipproto 6 sport "$way_port" dport "$way_cport" >/dev/null 2>&1
+[ $? -ne 2 ] || { echo "there is no route to $way_client for port $way_port"; return 1; };;
 esac
 if command -v ss >/dev/null && [ -z "$(way_listeners)" ]; then
 echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
+fi
+if [ -e "$guard/greets" ] && ! way_greets "${way_server%%%*}" "$way_port"; then
+echo "sshd listens on ${way_server%%%*} port $way_port and does not answer"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }

@@ -75,6 +75,7 @@ set -f
 set -- $came
 set +f
 echo "${1-} ${2-} ${3-} ${4%%[!0-9]*}" >"$guard/way"
+if [ -n "$wide" ] && [ -n "${3-}" ] && way_greets "${3%%%*}" "${4%%[!0-9]*}"; then : >"$guard/greets"; fi
 if [ -n "$wide" ]; then
 kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
@@ -96,7 +97,14 @@ if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
 # A change that deletes or alters such a folder does the same to the copies in it.
-[ "$root" = /etc ] || cp -a "$root" "$guard/spare$number"
+if [ "$root" != /etc ]; then cp -a "$root" "$guard/spare$number"
+else
+# Of /etc only what a login needs.
+mkdir "$guard/spare$number"
+for entry in ssh NetworkManager netplan network systemd pam.d security sudoers sudoers.d passwd group shadow gshadow nsswitch.conf; do
+[ ! -e "/etc/$entry" ] || cp -a "/etc/$entry" "$guard/spare$number/"
+done
+fi
 (
 cd "$root" || exit
 rm -rf .labrun-tree

@@ -23,6 +23,8 @@ function is_usual(qdisc) { return qdisc ~ /^(noop|noqueue|pfifo_fast|fq|fq_codel
 FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
 /^(rule6 )?[0-9]+:\t/ {
     family = sub(/^rule6 /, "") ? 6 : 4; pref = $1; sub(/^[0-9]+:[ \t]*/, "")
+    # Without a list of names ip prints what it does not read.
+    gsub(/ipproto ipproto-/, "ipproto ")
     gsub(/\[(detached|unresolved)\]/, ""); sub(/lookup \[l3mdev-table\]/, "l3mdev")
     gsub(/[ \t]+/, " "); sub(/ $/, "")
     note("rule", family " pref " substr(pref, 1, length(pref) - 1) " " $0, "")

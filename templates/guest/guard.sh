@@ -46,6 +46,8 @@ sleep 2 || return 9
 done
 }
 
+is_empty() { [ -e "$1" ] && [ ! -s "$1" ]; }
+
 # Wait for the decision; end the script if the change was confirmed.
 await() {
 while :; do
@@ -60,15 +62,16 @@ decided=
 kill -0 $await_tick || break
 done 2>/dev/null
 if [ ! -d "$guard" ]; then
-[ -n "$wide" ] && recover || exit 0
+[ -n "$wide" ] && [ ! -e "$live/decided" ] && recover || exit 0
 echo undo >"$live/decided"; return
 fi
 [ ! -e "$guard/confirmed" ] || exit 0
-if [ "$decided" = keep ]; then echo undo >"$live/decided"; return; fi
+# It is empty where there was no memory for it: whoever created it has not gone on.
+if [ "$decided" = keep ] || is_empty "$live/decided"; then echo undo >"$live/decided"; return; fi
 ! was_cut_off || occasion='cut'
 # Only one of the two can create this file. Where /dev/null is a plain file, that could not be opened either.
 set -C
-if printf 'undo\n' 2>&- >"$live/decided"; then set +C; return; fi
+if true 2>&- >"$live/decided"; then set +C; echo undo >"$live/decided"; return; fi
 set +C
 [ -d "$live" ] || return
 done
@@ -137,6 +140,7 @@ undo() {
 # Before anything else, and without another process.
 kernel_own
 kernel_make_room
+! is_empty "$live/decided" || echo undo >"$live/decided"
 [ "$on" != live ] || [ ! -e "$guard/mounts" ] || uncover
 tries=0
 while :; do

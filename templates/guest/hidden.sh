@@ -14,6 +14,13 @@ read -r limits_pid </run/sshd.pid || :
 [ -z "$limits_pid" ] || cat "/proc/$limits_pid/limits" || :
 } 2>/dev/null
 
+# What control groups of a login's services hold them to, whoever wrote it there: `FILE:VALUE` lines.
+control_state() {
+control_names=$(echo "$hidden_units" | sed 's/[.]/\\&/g; s/ /|/g')
+find /sys/fs/cgroup -maxdepth 4 -regextype posix-extended -regex ".*/($control_names)/(cgroup\.freeze|freezer\.state|pids\.max|memory\.(max|high|limit_in_bytes)|cpu\.max)" \
+-exec grep -Hsm1 '' {} + 2>/dev/null | LC_ALL=C sort
+}
+
 # Save all of it. $1 is the home of the login.
 hidden_state() {
 mkdir "$guard/hidden" "$guard/login"
@@ -29,6 +36,7 @@ done
 hook_state >"$guard/hooks"
 xfrm_state >"$guard/xfrm"
 limits_state >"$guard/limits"
+control_state >"$guard/control"
 }
 
 # Print the names of the login's files that are not as before.
@@ -91,6 +99,10 @@ done <"$guard/ip"
 put_back_resources() {
 for resource_unit in $hidden_units; do
 [ "$(systemctl show --property=FreezerState --value "$resource_unit")" != frozen ] || timeout 20 systemctl thaw "$resource_unit"
+done
+control_state >"$live/control"
+LC_ALL=C comm -23 "$guard/control" "$live/control" | while IFS=: read -r control_file control_value; do
+[ ! -w "$control_file" ] || printf '%s\n' "$control_value" >"$control_file"
 done
 [ -s "$guard/limits" ] && [ ! -e "$live/done-limits" ] && limits_state >"$live/limits" && [ -s "$live/limits" ] || return 0
 cmp -s "$guard/limits" "$live/limits" && return

@@ -16,14 +16,21 @@ capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab
 capture boot-fstab findmnt --verify
 fi
 # Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.
-case $(systemctl show --property=UnitFileState --value nftables.service) in
-enabled*)
+loads_nft() {
+if [ -d /run/systemd/system ]; then
+case $(systemctl show --property=UnitFileState --value nftables.service) in enabled*) return 0;; esac
+else
+for each in /etc/runlevels/*/nftables; do [ ! -e "$each" ] || return 0; done
+fi
+return 1
+}
+if [ -e /etc/nftables.conf ] && loads_nft; then
 capture boot-way cat "$guard/way"
 # shellcheck disable=SC2016,SC2046
 capture boot-nft unshare --net sh -c 'for each; do [ "$each" = lo ] || ip link add "$each" type bridge; done
-nft -f /etc/nftables.conf && nft -a list ruleset' sh $(ls /sys/class/net);;
-esac
-if ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
+nft -f /etc/nftables.conf && nft -a list ruleset' sh $(ls /sys/class/net)
+fi
+if [ -d /run/systemd/system ] && ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
 capture "boot-unit multi-user.target" systemd-analyze verify --man=no sysinit.target basic.target multi-user.target
 for each in ssh.service sshd.service ssh.socket NetworkManager.service systemd-networkd.service; do
 case $(systemctl show --property=LoadState,UnitFileState --value "$each" | tr '\n' ' ') in

@@ -3,7 +3,7 @@
 nft_rivals() {
 for f in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
 [ -e "$f/firewalld.service" ] || continue
-systemctl is-active --quiet firewalld.service && frame nft-rival firewalld
+systemctl is-active --quiet firewalld.service 2>/dev/null && frame nft-rival firewalld
 break
 done
 command -v ufw >/dev/null && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && frame nft-rival ufw

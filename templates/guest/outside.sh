@@ -101,10 +101,11 @@ done
 [ -e "$live/decided" ] || echo undo >"$live/decided"
 }
 
-# The guard's folder is hidden or gone, and nobody has decided: what was mounted over it goes, or its copy in memory
-# takes its place. Whoever ends the guard removes that copy first.
+# The guard's folder is hidden or gone: what was mounted over it goes, or its copy in memory takes its place. Whoever
+# ends the guard removes that copy first.
 recover() {
-[ -d "$live/spare" ] && [ ! -e "$live/decided" ] || return
+[ ! -d "$guard" ] || return 0
+[ -d "$live/spare" ] || return
 mount_state >"$live/mounts"
 mount_difference "$live/spare/mounts" "$live/mounts" >"$live/todo"
 while IFS= read -r recover_place; do
@@ -136,6 +137,8 @@ rm -f /var/lib/NetworkManager/NetworkManager.state
 
 # Restore the active profile of each device, then check addresses and routes once more.
 put_back_nm() {
+# Profiles of the same UUID that the change had NetworkManager read.
+if [ -e "$guard/reloaded" ] && timeout 20 nmcli connection reload; then rm -f "$guard/reloaded"; fi
 [ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
 timeout 20 nmcli connection reload
 while IFS=: read -r nm_uuid nm_device; do

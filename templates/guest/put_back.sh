@@ -11,7 +11,9 @@ return 1
 
 # Restore one file. Its copy is in the same folder, so this is a rename and needs no disk space.
 restore() {
-restore_kept=${1%/*}/.labrun-kept/${1##*/}
+restore_kept=${1%/*}/.labrun-kept/${1##*/} restore_new=${1%/*}/.${1##*/}.labrun
+# Of a change that was killed before it had put this in place.
+[ ! -e "$restore_new" ] || rm -f "$restore_new"
 if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then
 # Without -T a symlink to a folder would be followed. A file that cannot be replaced may be unchanged.
 mv -fT "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
@@ -40,6 +42,7 @@ for attempt_section in $sections; do
 attempt_said=$( exec 2>&1 </dev/null; set -e; "undo_$attempt_section" )
 attempt_status=$?
 # It may have run the command that hides them again.
+[ "$on" != live ] || [ -z "$wide" ] || recover
 [ "$on" != live ] || [ ! -e "$guard/mounts" ] || uncover
 printf '%s\n' "$attempt_said"
 if [ $attempt_status -eq 0 ]; then true >"$live/done.$attempt_section"

@@ -11,6 +11,8 @@ turns=0
 until [ -e /run/cloud-init/result.json ] || [ "$tenths" -le 0 ] || booted; do
 turns=$((turns + 1)) tenths=$((tenths - 2)); sleep 0.2
 done
+# Power that is lost soon would take what the first boot wrote, sshd's keys too. Containers have no disk of their own.
+[ ! -b /dev/vda ] || sync
 first_boot
 for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do
 read -r off <"$file" 2>/dev/null || continue

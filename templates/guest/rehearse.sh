@@ -42,8 +42,10 @@ break
 done
 done
 fi
+run_scripts
 # Profiles of files that it would not find, or not take, at its next start.
 if is_other NetworkManager/system-connections || [ -n "$(find /run/NetworkManager/system-connections -newer "$guard/owner")" ]; then
+: >"$guard/reloaded"
 timeout 20 nmcli connection reload
 fi
 clean_as_boot

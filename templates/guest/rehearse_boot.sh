@@ -1,4 +1,4 @@
-# What a boot cleans and mounts: done now as far as the guard can undo it, otherwise noted. Defines: clean_as_boot note_mounts.
+# What a boot cleans and mounts: done now as far as the guard can undo it, otherwise noted. Defines: clean_as_boot note_mounts run_scripts.
 # Values: guard.
 
 # Print the folders that a login needs, and those above them.
@@ -19,6 +19,21 @@ mount_place=$(systemctl show --property=Where --value "$mount_unit")
 grep -Fxq "$mount_place" "$guard/needed" || continue
 [ -z "$(systemctl show --property=WantedBy,RequiredBy --value "$mount_unit" | tr -d '\n')" ] || echo "$mount_unit would hide $mount_place"
 done >"$guard/hiding"
+}
+
+# Run new scripts of the managers of NICs as for a NIC that has come up, the one of this login.
+run_scripts() {
+read -r script_client script_cport script_server script_port <"$guard/way"
+[ -n "$script_server" ] || return 0
+script_nic=$(ip -o address show to "${script_server%%%*}" | awk '{ print $2; exit }')
+for script in /etc/NetworkManager/dispatcher.d/* /etc/network/if-up.d/*; do
+if [ ! -f "$script" ] || [ ! -x "$script" ] || cmp -s "/etc/.labrun-tree/${script#/etc/}" "$script"; then continue; fi
+case $script in
+*/dispatcher.d/*) DEVICE_IFACE=$script_nic DEVICE_IP_IFACE=$script_nic CONNECTION_UUID=$(nmcli -t -g GENERAL.CON-UUID device show "$script_nic") \
+timeout 30 "$script" "$script_nic" up;;
+*) IFACE=$script_nic LOGICAL=$script_nic MODE=start PHASE=post-up ADDRFAM=inet METHOD=static timeout 30 "$script";;
+esac
+done
 }
 
 # Apply the changed lines of tmpfiles.d to what the guard restores: /etc, the login's keys, modes of folders above them.

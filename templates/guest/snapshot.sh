@@ -50,6 +50,11 @@ END
 
 nft_state() { nft -s list ruleset; }
 
+# --- sshd -----------------------------------------------------------------------------------------------------
+
+# Tell whether sshd answers on this address and port: one that is frozen, or may start no process, still listens.
+way_greets() { [ -n "$(timeout 10 ssh-keyscan -T 8 -p "$2" "$1" 2>/dev/null)" ]; }
+
 # --- Kernel parameters ----------------------------------------------------------------------------------------
 
 # Writable values below these folders, as PATH:VALUE, without those that the kernel keeps changing. Of several

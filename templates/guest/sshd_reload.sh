@@ -9,6 +9,9 @@ case $title in "sshd: "*" [listener]"*) kill -HUP "$pid" || title=;; *) title=;;
 if [ -n "$title" ]; then :
 elif [ -e /run/openrc/started/ssh ]; then rc-service --quiet ssh reload || return 1
 elif [ -e /run/openrc/started/sshd ]; then rc-service --quiet sshd reload || return 1
+elif [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
+# Without a mark of OpenRC's: nothing that runs has been found.
+return 0
 elif systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
 elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
 else return 0

@@ -19,7 +19,12 @@
     }
     shown.textContent = `${count} of ${rows.length} shown`;
   };
-  form.addEventListener("input", apply);
+  const folded = document.querySelector("details.fine");
+  form.addEventListener("input", () => {
+    // What is looked for may be among the rows that are folded.
+    if (folded) folded.open = true;
+    apply();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
   apply();

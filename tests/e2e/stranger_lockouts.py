@@ -149,7 +149,10 @@ _BOOT = {
         more="files: {/etc/systemd/system-generators/x: {mode: '0755', content: "
         '"#!/bin/sh\\nln -s /dev/null $2/ssh.service\\n"}}'
     ),
-    "machineid": on_change("rm /etc/machine-id; echo 'disable *' >/etc/systemd/system-preset/00-x.preset"),
+    "machineid": on_change(
+        "rm /etc/machine-id; mkdir -p /etc/systemd/system-preset;"
+        " echo 'disable *' >/etc/systemd/system-preset/00-x.preset"
+    ),
     # What a boot mounts and cleans.
     "fstabhome": only_file("/etc/fstab", "tmpfs /home tmpfs defaults 0 0\n"),
     "fstabssh": only_file("/etc/fstab", "tmpfs /etc/ssh tmpfs nofail 0 0\n"),
@@ -158,10 +161,9 @@ _BOOT = {
         files={
             f"{_UNITS}/home.mount": (
                 "[Mount]\nWhat=tmpfs\nWhere=/home\nType=tmpfs\n[Install]\nWantedBy=multi-user.target\n",
-                None,
+                "systemctl daemon-reload; systemctl enable home.mount",
             )
         },
-        services={"home.mount": "enabled"},
     ),
     "tmpfiles": only_file("/etc/tmpfiles.d/x.conf", "R /home/lab/.ssh - - - - -\n"),
     "tmpmodes": only_file("/etc/tmpfiles.d/x.conf", "z /home/lab 0777 - - - -\n"),
@@ -206,7 +208,7 @@ _PATHS = {
     "lifetime": on_change(
         "ip addr change $(ip -o -4 addr show eth0 | awk '{print $4}') dev eth0 valid_lft 40 preferred_lft 40"
     ),
-    "sportrule": on_change("ip rule add pref 1 ipproto tcp sport 22 prohibit"),
+    "sportrule": on_change("ip rule add pref 1 ipproto 6 sport 22 prohibit"),
     "ruletable": on_change("ip rule add pref 1 iif eth0 lookup 77; ip route add blackhole default table 77"),
     "fwmark": on_change(
         "ip rule add pref 1 fwmark 7 prohibit; nft add table ip m;"
@@ -214,7 +216,7 @@ _PATHS = {
         " nft add rule ip m o tcp sport 22 mark set 7"
     ),
     "routemtu": on_change("ip route add 10.60.5.1/32 dev eth0 mtu lock 68; ip route flush cache"),
-    "routesrc": on_change("ip route add 10.60.5.1/32 via 10.60.5.254 onlink"),
+    "routesrc": on_change("ip route add 10.60.5.1/32 via 10.60.5.254 dev eth0 onlink"),
     "egress": on_change(
         "nft add table netdev e; nft 'add chain netdev e o { type filter hook egress device eth0 priority 0;"
         " policy drop; }'"
@@ -238,7 +240,7 @@ _PATHS = {
     "netem": on_change("tc qdisc replace dev eth0 root netem delay 100s"),
     "tbf": on_change("tc qdisc replace dev eth0 root tbf rate 8bit burst 100 latency 1ms"),
     "xfrmstate": on_change(
-        "ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 sport 22 proto tcp dir out action block"
+        "ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 proto 6 sport 22 dir out action block"
     ),
     "vrf": on_change("ip link add vrf9 type vrf table 99; ip link set vrf9 up; ip link set eth0 master vrf9"),
     "team": on_change(
@@ -263,7 +265,7 @@ _GUARD = {
     "hiddenvar": on_change("mount -t tmpfs none /var; systemctl stop ssh"),
     "norun": on_change("rm -rf /run/labrun-guard; systemctl stop ssh"),
     "maskguard": on_change("ln -sf /dev/null /etc/systemd/system/labrun-guard.service; systemctl stop ssh"),
-    "noproc": on_change("umount -l /proc; systemctl stop ssh; mount -t tmpfs none /proc"),
+    "noproc": on_change("systemctl stop ssh; mount -t tmpfs none /proc"),
     "nosh": on_change("mount --bind /bin/false /usr/bin/dash; systemctl stop ssh"),
     "nosystemctl": on_change("systemctl stop ssh; mount --bind /bin/false /usr/bin/systemctl"),
     "notrees": on_change("rm -rf /etc/.labrun-tree /etc/ssh; systemctl stop ssh"),

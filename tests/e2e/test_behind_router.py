@@ -188,7 +188,7 @@ def behind(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ("gate", "only_gate"),
     [
         ("firewall: {forward: drop}", True),
-        ("sysctl: {net.ipv4.ip_forward: 0}", False),
+        pytest.param("sysctl: {net.ipv4.ip_forward: 0}", False, marks=pytest.mark.full),
         ('files: {/etc/labrun-test.conf: {content: x, on_change: "ip link set eth1 down"}}', True),
     ],
 )

@@ -478,9 +478,12 @@ def test_what_the_host_logged_is_quoted_with_labruns_own_sessions_marked(lab: Ru
     assert {line["labrun"] for line in log["lines"]} == {True, False}
     seen = {(each["host"], each["section"], each["name"]) for each in answer.document["last_ok"]}
     assert ("one", "nmcli", "left") in seen
-    shown = lab.run("drift")
+    shown = lab.run("drift", "-v")
     assert "one: last as declared at " in shown.stdout
     assert by_hand in shown.stdout
+    screen = lab.run("drift").stdout
+    assert "\n1 cause\n~ one: nmcli left " in screen
+    assert "    last ok   " in screen
     assert lab.json("drift", "--fix").exit_code == 0
 
 

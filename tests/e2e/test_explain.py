@@ -144,6 +144,12 @@ ALIKE = {
     "undefined",
     "network undefined",
     "address of a bridge",
+    # A filter and memory are there in another shape, and a machine that does not run, too.
+    "filter",
+    "filter of a NIC",
+    "memory of a container",
+    "off",
+    "network stopped",
 }
 OF_VM: dict[str, Change] = {
     "memory and vcpus of a VM": (

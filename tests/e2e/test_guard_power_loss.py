@@ -32,6 +32,25 @@ def state(lab: RunningLab) -> list[str]:
     return [line for line in answer.stdout.splitlines() if line != "rolled-back"]
 
 
+def lose_power() -> None:
+    for action in ("destroy", "start"):
+        subprocess.run(["virsh", "-q", "-c", URI, action, "grd-vm-one"], check=True)
+
+
+@pytest.mark.vm
+@pytest.mark.full
+def test_a_new_machine_keeps_what_its_first_boot_wrote(hypervisor: None, tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, LAB.replace("PROPERTIES", "").replace("SSHD", ""))
+    try:
+        up = lab.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        lose_power()
+        back = lab.json("up")
+        assert back.exit_code == 0, back.bad() or back.stderr
+    finally:
+        lab.run("-y", "down")
+
+
 @pytest.mark.vm
 @pytest.mark.full
 def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path: Path) -> None:
@@ -56,8 +75,7 @@ def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path
             assert process.stderr is not None
             assert any(": confirm" in line for line in process.stderr)
             process.kill()
-        for action in ("destroy", "start"):
-            subprocess.run(["virsh", "-q", "-c", URI, action, "grd-vm-one"], check=True)
+        lose_power()
         back = lab.json("up")
         assert back.exit_code == 0, back.bad() or back.stderr
         assert state(lab) == before
@@ -95,8 +113,7 @@ def test_values_of_the_whole_kernel_leave_a_way_in(hypervisor: None, tmp_path: P
         assert {row["status"] for row in rows} <= {"changed", "failed", "rolled-back"}, rows
         if "changed" not in {row["status"] for row in rows}:
             assert state(lab) == before
-        for action in ("destroy", "start"):
-            subprocess.run(["virsh", "-q", "-c", URI, action, "grd-vm-one"], check=True)
+        lose_power()
         back = lab.json("up")
         assert back.exit_code == 0, back.bad() or back.stderr
     finally:

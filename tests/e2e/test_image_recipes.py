@@ -5,13 +5,16 @@ The first run builds an image where it is missing: a minute or two of a core.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import unified_diff
 
 import pytest
 
 from labrun.inventory.recipes import RECIPES
 from tests.e2e.conftest import running_lab
+from tests.e2e.guests import wait_until
 from tests.labs import Answer, RunningLab
 
 pytestmark = [pytest.mark.lxc, pytest.mark.full]
@@ -28,14 +31,20 @@ hosts:
   one:
     networks: {{left: {{ipv4: {net}.1.11, ipv6: "fd00:{number}:1::11"}}}}
     services: {{ssh: {{enabled: true, running: true}}}}
-  r: {{role: router, networks: {{left: {net}.1.1, right: {net}.2.5}}}}
-  two: {{networks: {{right: dhcp}}}}
+    # one
+  r:
+    role: router
+    networks: {{left: {net}.1.1, right: {net}.2.5}}
+    # r
+  two:
+    networks: {{right: dhcp}}
+    # two
 """
 # What a change may touch, by commands that every guest has. An address gets its route's metric only when
 # systemd-networkd adds it.
 STATE = r"""
 ip -o address show | sed 's/ *valid_lft.*//; s/ tentative//; s/ dynamic//' |
-sed 's/ metric [0-9]*//; s/^[0-9]*: //' | sort
+sed 's/ metric [0-9]*//; s/ nodad//; s/^[0-9]*: //' | sort
 ip route show table all | grep -vE '^(multicast|anycast|broadcast|ff00|fe80)|table local' |
 sed 's/ expires [0-9]*sec//; /proto kernel/s/ metric [0-9]*//' | sort
 cd /etc; find . -name resolv.conf -prune -o -type f -printf '%p %m %U:%G ' -exec sha256sum {} ';' | sort
@@ -45,7 +54,26 @@ find / -xdev '(' -name '.labrun-*' -o -name '*labrun-guard*' ')' -not -path '/pr
 ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^files$'
 true
 """
-DOWN = "files: {/etc/labrun-test: {content: x, on_change: ip link set eth0 down}}"
+COMMAND = "files: {{/etc/labrun-test: {{content: x, on_change: {0}}}}}"
+# What each host is told, in ways that every family shares; `{net}` is the beginning of the lab's addresses.
+CLOSING = {
+    # No gateway answers there; a command takes the way in away; sshd lets nobody in.
+    "settings": {
+        "one": "gateway: {net}.1.250",
+        "r": COMMAND.format("ip link set eth0 down"),
+        "two": 'sshd: {AllowUsers: "lab@192.0.2.1"}',
+    },
+    "services": {
+        "one": "sshd: {ListenAddress: ip6-localhost}",
+        "r": "firewall: {input: drop, ssh: false}",
+        "two": COMMAND.format("service ssh stop"),
+    },
+    "files": {
+        "one": COMMAND.format("rm -f /etc/sudoers.d/*"),
+        "r": COMMAND.format("'rm -f {nic_file}; ip address flush dev eth0'"),
+        "two": "sysctl: {net.ipv4.ip_default_ttl: banana}",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -80,12 +108,16 @@ class Guests:
     image: Image
     lab: RunningLab
 
-    def with_text(self, *changes: tuple[str, str]) -> RunningLab:
-        """Return the same lab with another file."""
-        text = self.image.lab
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
+    def closed(self, closing: str) -> RunningLab:
+        """Return the same lab with a file by which nobody would get into its hosts any more."""
+        return self.told(CLOSING[closing])
+
+    def told(self, words: Mapping[str, str]) -> RunningLab:
+        """Return the same lab with a file that says more of these hosts."""
+        text, net = self.image.lab, f"10.{self.image.number}"
+        for host, more in words.items():
+            line = more.replace("{net}", net).replace("{nic_file}", self.image.nic_file)
+            text = text.replace(f"# {host}\n", f"{line}\n")
         path = self.lab.path.with_name("other.yaml")
         path.write_text(text, encoding="utf-8")
         return RunningLab(path, self.lab.state)
@@ -105,6 +137,16 @@ def states(lab: RunningLab) -> dict[str, str]:
     return {host: lab.run("ssh", host, "sudo sh -s", stdin=STATE).stdout for host in ("one", "r", "two")}
 
 
+def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, list[str]]:
+    """Return the lines of each host's state that came or went."""
+    sides = {host: (before[host].splitlines(), after[host].splitlines()) for host in before}
+    return {
+        host: [line for line in unified_diff(*both, n=0, lineterm="") if line[:3] not in ("---", "+++")]
+        for host, both in sides.items()
+        if both[0] != both[1]
+    }
+
+
 def statuses(answer: Answer) -> dict[str, set[str]]:
     """Return the statuses of each host's rows."""
     hosts = sorted({row["host"] for row in answer.rows})
@@ -121,15 +163,10 @@ def test_the_lab_is_as_declared_and_a_second_run_changes_nothing(guests: Guests)
     assert RECIPES[guests.image.recipe].stored in guests.lab.run("image", "list").stdout
 
 
-def test_what_cuts_off_goes_back_by_itself(guests: Guests) -> None:
-    net = f"10.{guests.image.number}"
+@pytest.mark.parametrize("closing", CLOSING, ids=CLOSING)
+def test_what_cuts_off_goes_back_by_itself(guests: Guests, closing: str) -> None:
     before = states(guests.lab)
-    bad = guests.with_text(
-        # No gateway answers there; sshd lets nobody in; a command takes the way in away.
-        ("    services: {ssh:", f"    gateway: {net}.1.250\n    services: {{ssh:"),
-        ("right: dhcp}", 'right: dhcp}, sshd: {AllowUsers: "lab@192.0.2.1"}'),
-        (f"right: {net}.2.5}}}}", f"right: {net}.2.5}}, {DOWN}}}"),
-    )
+    bad = guests.closed(closing)
     answer = bad.json("configure", "--confirm-timeout", "20")
     assert answer.exit_code == 1
     assert {host: "rolled-back" in found for host, found in statuses(answer).items()} == {
@@ -138,9 +175,51 @@ def test_what_cuts_off_goes_back_by_itself(guests: Guests) -> None:
         "two": True,
     }, answer.rows
     assert all(before.values())
-    assert states(guests.lab) == before
+    assert changed(before, states(guests.lab)) == {}
     verified = guests.lab.json("verify")
     assert verified.exit_code == 0, verified.bad()
+
+
+def test_a_wide_change_stays_and_the_next_boot_has_it(guests: Guests) -> None:
+    more = guests.told(
+        {
+            "one": "files: {/etc/labrun-test: {content: x}}",
+            "r": "firewall: {input: drop, allow: [{proto: icmp}]}",
+            "two": "sysctl: {net.ipv4.ip_default_ttl: 61}",
+        }
+    )
+    first = more.json("configure")
+    assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.bad()
+    again = more.json("configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert more.run("restart", "--hosts", "r").exit_code == 0
+    for command in ("up", "verify", "drift"):
+        answer = more.json(command)
+        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad()
+    assert "policy drop" in guests.lab.guest("r", "nft list table inet labrun")
+    back = guests.lab.json("configure")
+    assert back.exit_code == 0, back.bad()
+    verified = guests.lab.json("verify")
+    assert verified.exit_code == 0, verified.bad()
+
+
+def test_a_power_cut_before_the_confirmation_ends_in_what_was_before(guests: Guests) -> None:
+    before = states(guests.lab)
+    domain = f"rcp-{guests.image.number}-one"
+    changing = guests.closed("settings").start("configure", "--hosts", "one", "--confirm-timeout", "600")
+    try:
+        wait_until(domain, "[ -e /var/lib/labrun/guard/changed ]")
+        for verb in ("destroy", "start"):
+            subprocess.run(["virsh", "-q", "-c", "lxc:///system", verb, domain], check=True)
+    finally:
+        changing.kill()
+        changing.wait()
+    up = guests.lab.json("up")
+    assert up.exit_code == 0, up.bad()
+    wait_until(domain, "[ ! -e /var/lib/labrun/guard ]")
+    assert changed(before, states(guests.lab)) == {}
+    again = guests.lab.json("configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
 def test_what_somebody_changed_is_seen_and_put_right(guests: Guests) -> None:

@@ -59,72 +59,81 @@ _FIELDS = "connection.zone,connection.lldp,ipv4.may-fail,ipv6.ip6-privacy"
 _TWO = "10.62.24.11/24, 10.62.24.50/24"
 
 
+# What is given, where it is asked for, and what must be seen there.
+_PROPERTIES = [
+    (
+        f'ipv4.addresses: "{_TWO}", ipv6.addresses: "fd00:62:24::11/64,fd00:62:24::50/64"',
+        "ip -br address show eth0",
+        ["10.62.24.11/24 10.62.24.50/24 ", "fd00:62:24::50/64"],
+    ),
+    # The second becomes the first: reapply alone would lose one of them.
+    (
+        'ipv4.addresses: "10.62.24.50/24,10.62.24.11/24"',
+        "ip -br address show eth0",
+        ["10.62.24.50/24 10.62.24.11/24 "],
+    ),
+    (
+        'ipv4.routes: "10.99.0.0/16 10.62.24.1 300, 10.98.0.0/16 10.62.24.1 src=10.62.24.11"',
+        "ip route",
+        [
+            "10.99.0.0/16 via 10.62.24.1 dev eth0 proto static metric 300",
+            "10.98.0.0/16 via 10.62.24.1 dev eth0 proto static src 10.62.24.11",
+        ],
+    ),
+    (
+        'ipv6.routes: "fd99::/64 fd00:62:24::1 400"',
+        "ip -6 route",
+        ["fd99::/64 via fd00:62:24::1 dev eth0 proto static metric 400"],
+    ),
+    (
+        f'ipv4.routes: {_TABLE}, ipv4.routing-rules: "priority 9 to 9.9.9.9 table 9"',
+        "ip rule; ip route show table 9",
+        ["to 9.9.9.9 lookup 9", "9.0.0.0/8 via 10.62.24.1"],
+    ),
+    (
+        'ipv4.gateway: 10.62.24.1, ipv4.never-default: "no", ipv4.route-metric: 50',
+        "ip route",
+        ["default via 10.62.24.1 dev eth0 proto static metric 50"],
+    ),
+    (
+        'ipv4.dns: "10.62.24.1 10.62.24.9", ipv4.dns-search: "a.test, b.test", ipv4.dns-options: rotate',
+        "cat /etc/resolv.conf",
+        ["search a.test b.test\nnameserver 10.62.24.1\nnameserver 10.62.24.9\noptions rotate"],
+    ),
+    ("802-3-ethernet.mtu: 1400", "ip link show eth0", ["mtu 1400"]),
+    (
+        "ethernet.mtu: auto, connection.zone: trusted, connection.autoconnect: yes, ipv4.may-fail: no",
+        f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
+        ["connection.zone:trusted", "ipv4.may-fail:no"],
+    ),
+    (
+        "connection.lldp: enable-rx, ipv6.ip6-privacy: 2, ethernet.wake-on-lan: magic",
+        f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
+        ["connection.lldp:enable-rx", "ip6-privacy:2"],
+    ),
+    ("ipv4.method: auto", "ip -br -4 address show eth0", ["10.62.24.11/24"]),
+    (
+        f'ipv4.addresses: "{_APART}", ipv4.routes: "{_ODD}", {_ODD_6}',
+        "ip route; ip -6 route",
+        [
+            "blackhole 10.7.0.0/16",
+            "default via 10.62.24.9",
+            "fd50::1 dev eth0",
+            "default via fd00:62:24::1",
+        ],
+    ),
+]
+_NAMES = "addresses order routes routes6 table gateway dns mtu spellings words dhcp odd".split()  # noqa: SIM905
+# Each of these has another of its kind among the others.
+_FURTHER = ("routes6", "table", "mtu", "words", "dhcp")
+
+
 @pytest.mark.parametrize(
     ("properties", "asked", "shown"),
     [
-        (
-            f'ipv4.addresses: "{_TWO}", ipv6.addresses: "fd00:62:24::11/64,fd00:62:24::50/64"',
-            "ip -br address show eth0",
-            ["10.62.24.11/24 10.62.24.50/24 ", "fd00:62:24::50/64"],
-        ),
-        # The second becomes the first: reapply alone would lose one of them.
-        (
-            'ipv4.addresses: "10.62.24.50/24,10.62.24.11/24"',
-            "ip -br address show eth0",
-            ["10.62.24.50/24 10.62.24.11/24 "],
-        ),
-        (
-            'ipv4.routes: "10.99.0.0/16 10.62.24.1 300, 10.98.0.0/16 10.62.24.1 src=10.62.24.11"',
-            "ip route",
-            [
-                "10.99.0.0/16 via 10.62.24.1 dev eth0 proto static metric 300",
-                "10.98.0.0/16 via 10.62.24.1 dev eth0 proto static src 10.62.24.11",
-            ],
-        ),
-        (
-            'ipv6.routes: "fd99::/64 fd00:62:24::1 400"',
-            "ip -6 route",
-            ["fd99::/64 via fd00:62:24::1 dev eth0 proto static metric 400"],
-        ),
-        (
-            f'ipv4.routes: {_TABLE}, ipv4.routing-rules: "priority 9 to 9.9.9.9 table 9"',
-            "ip rule; ip route show table 9",
-            ["to 9.9.9.9 lookup 9", "9.0.0.0/8 via 10.62.24.1"],
-        ),
-        (
-            'ipv4.gateway: 10.62.24.1, ipv4.never-default: "no", ipv4.route-metric: 50',
-            "ip route",
-            ["default via 10.62.24.1 dev eth0 proto static metric 50"],
-        ),
-        (
-            'ipv4.dns: "10.62.24.1 10.62.24.9", ipv4.dns-search: "a.test, b.test", ipv4.dns-options: rotate',
-            "cat /etc/resolv.conf",
-            ["search a.test b.test\nnameserver 10.62.24.1\nnameserver 10.62.24.9\noptions rotate"],
-        ),
-        ("802-3-ethernet.mtu: 1400", "ip link show eth0", ["mtu 1400"]),
-        (
-            "ethernet.mtu: auto, connection.zone: trusted, connection.autoconnect: yes, ipv4.may-fail: no",
-            f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
-            ["connection.zone:trusted", "ipv4.may-fail:no"],
-        ),
-        (
-            "connection.lldp: enable-rx, ipv6.ip6-privacy: 2, ethernet.wake-on-lan: magic",
-            f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
-            ["connection.lldp:enable-rx", "ip6-privacy:2"],
-        ),
-        ("ipv4.method: auto", "ip -br -4 address show eth0", ["10.62.24.11/24"]),
-        (
-            f'ipv4.addresses: "{_APART}", ipv4.routes: "{_ODD}", {_ODD_6}',
-            "ip route; ip -6 route",
-            [
-                "blackhole 10.7.0.0/16",
-                "default via 10.62.24.9",
-                "fd50::1 dev eth0",
-                "default via fd00:62:24::1",
-            ],
-        ),
+        pytest.param(*each, id=name, marks=pytest.mark.full if name in _FURTHER else ())
+        for name, each in zip(_NAMES, _PROPERTIES, strict=True)
     ],
-    ids="addresses order routes routes6 table gateway dns mtu spellings words dhcp odd".split(),  # noqa: SIM905
 )
 def test_a_property_is_in_force_is_found_so_and_goes_again(
     lab: RunningLab, properties: str, asked: str, shown: list[str]

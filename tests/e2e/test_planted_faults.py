@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,7 @@ from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from tests.labs import Answer, RunningLab
 
 from .conftest import write_lab
+from .planted_causes import CAUSES, Cause, site
 
 LAB = """\
 name: w4-r-faults
@@ -30,10 +33,7 @@ hosts:
   host04: {networks: {network2: dhcp}}
 """
 SEED = 1
-QUICK = (
-    *("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6"),
-    *("target-rejects", "masquerade-v6"),
-)
+QUICK = (*("forwarding-off", "forward-drops", "sshd-stopped", "address-missing-v6"),)
 # What a host may have besides, and be well: devices of its own with a NIC's MAC, a daemon's routes.
 BESIDE = """\
 ip link add br-own type bridge
@@ -151,8 +151,61 @@ def test_one_fault_at_a_time_hints_in_steps_and_a_second_mend_changes_nothing(la
 def test_what_is_put_right_by_hand_stays_right(lab: RunningLab) -> None:
     assert lab.run("break", "forwarding-off").exit_code == 0
     lab.guest("host00", "sysctl -qw net.ipv4.ip_forward=1")
-    mended = lab.json("mend")
-    assert [row["status"] for row in mended.rows] == ["changed"], mended.rows
+    hinted = lab.run("verify", "--hint")
+    story = r"Solved: it was forwarding-off on host00 \(\d+ s, no hint\)\.\n"
+    assert hinted.exit_code == 0
+    assert re.fullmatch(story + "`labrun mend` clears it.\n", hinted.stdout)
+    again = lab.json("verify", "--hint")
+    assert (again.document["solved"], again.document["hints"]) == ("forwarding-off", [])
+    mended = lab.run("mend")
+    assert mended.exit_code == 0
+    assert re.search(
+        rf"host00 +fault forwarding-off +as before +mended by hand +ok\n(.*\n)*{story}", mended.stdout
+    )
+    assert lab.run("mend").stdout == "Nothing is planted in this lab.\n"
+    healthy(lab)
+
+
+def test_a_lesson_is_a_series_with_a_score(lab: RunningLab) -> None:
+    begun = lab.run("lesson", "start", "--faults", "2", "--level", "easy", "--seed", "3")
+    try:
+        assert begun.stdout.startswith("Fault 1 of 2 is planted."), begun.stderr
+        assert lab.json("lesson", "start").document["error"] == "a lesson is under way in this lab"
+        failing = lab.json("lesson", "check")
+        assert failing.exit_code == 1
+        assert {row["why"] for row in failing.rows} <= {None}
+        assert len(lab.json("lesson", "hint").document["hints"]) == 1
+        open_score = lab.json("lesson", "score")
+        assert open_score.exit_code == 3
+        assert [row["status"] for row in open_score.rows] == ["pending", "pending"]
+        assert not re.search("|".join(FAULTS), open_score.stdout)
+        # By hand, as the hints would have it: with the undo that the fault left in the guest.
+        (found,) = [
+            host
+            for host in load_lab(lab.path).hosts
+            if "y" in lab.guest(host, "test ! -e /var/lib/labrun/fault.undo || echo y")
+        ]
+        lab.guest(found, "base64 -d /var/lib/labrun/fault.undo | sh -e")
+        second = lab.run("lesson", "check")
+        assert second.exit_code == 0
+        assert re.match(
+            r"Solved: it was [a-z0-9-]+ on host0\d \(.*, 1 hint\)\. 3 points \(1 hint\)\n", second.stdout
+        )
+        assert "Fault 2 of 2 is planted." in second.stdout
+        skipped = lab.run("lesson", "skip")
+        assert re.match(
+            r"It was [a-z0-9-]+, on host0\d\. It is undone\. 0 points \(given up\)\n", skipped.stdout
+        )
+        assert skipped.stdout.endswith("The lesson is over: 3 of 8 points, 1 of 2 faults mended.\n")
+        report = lab.path.parent / "score.xml"
+        score = lab.run("lesson", "score", "-o", str(report))
+        assert score.exit_code == 1
+        cases = ET.parse(report).getroot().findall("testsuite/testcase")
+        assert sorted(case.find("failure") is not None for case in cases) == [False, True]
+    finally:
+        stopped = lab.run("lesson", "stop", "-y")
+    assert stopped.exit_code == 0
+    assert lab.json("lesson", "score").document["error"] == "there is no lesson in this lab"
     healthy(lab)
 
 
@@ -200,15 +253,6 @@ def test_a_healthy_lab_has_no_failing_row(lab: RunningLab, runs: int) -> None:
         healthy(lab)
 
 
-def _site(family: str, hook: str, rule: str, at: str = "") -> tuple[str, str]:
-    """Return the shell text that adds a table with one rule, and the one that removes it."""
-    chain = f"nft add chain {family} site c '{{ type filter hook {hook} {at} priority 0; }}'"
-    return (
-        f"nft add table {family} site; {chain}; nft add rule {family} site c {rule}",
-        f"nft delete table {family} site",
-    )
-
-
 MARK = "/etc/NetworkManager/conf.d/zz.conf"
 UNIT = "/etc/systemd/system/NetworkManager.service.d"
 PROFILE = "/etc/NetworkManager/system-connections/labrun-network1.nmconnection"
@@ -219,52 +263,51 @@ chmod 755 {SCRIPT}; nmcli connection up labrun-network1 >/dev/null
 until ip -o address show dev eth0 | grep -q 10.203.8.99; do sleep 0.1; done
 """
 # Host, what is done to it by hand and undone, and what a row has to say of it.
-BY_HAND: dict[str, tuple[str, str, str, str]] = {
+BY_HAND: dict[str, Cause] = {
+    **CAUSES,
     "ttl-written": (
         "host00",
-        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip ttl set 1"),
+        *site("ip", "prerouting", "ip daddr 10.204.8.11 ip ttl set 1"),
         "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip ttl set 1",
     ),
     "hop-limit-written": (
         "host00",
-        *_site("ip6", "prerouting", "ip6 daddr fd00:204:8::11 ip6 hoplimit set 1"),
+        *site("ip6", "prerouting", "ip6 daddr fd00:204:8::11 ip6 hoplimit set 1"),
         "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 hoplimit set 1",
     ),
     "target-written": (
         "host00",
-        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip daddr set 10.204.8.77"),
+        *site("ip", "prerouting", "ip daddr 10.204.8.11 ip daddr set 10.204.8.77"),
         "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip daddr set 10.204.8.77",
     ),
     "source-written-v6": (
         "host00",
-        *_site("ip6", "postrouting", "ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9"),
+        *site("ip6", "postrouting", "ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9"),
         "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9",
     ),
     "egress-drops-v6": (
         "host00",
-        *_site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
+        *site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
         "host00: nftables drops it: netdev site, chain c: ip6 daddr fd00:204:8::11 drop",
     ),
     "tcp-drops": (
         "host00",
-        *_site("ip6", "forward", "meta l4proto tcp drop"),
+        *site("ip6", "forward", "meta l4proto tcp drop"),
         "host00: nftables drops TCP: ip6 site, chain c: meta l4proto ",
     ),
     "udp-drops": (
         "host00",
-        *_site("ip", "forward", "meta l4proto udp drop"),
+        *site("ip", "forward", "meta l4proto udp drop"),
         "host00: nftables drops UDP: ip site, chain c: meta l4proto ",
     ),
     "no-answer-to-traces": (
         "host00",
-        *_site("ip", "output", "icmp type time-exceeded drop"),
+        *site("ip", "output", "icmp type time-exceeded drop"),
         "host00: nftables drops it: ip site, chain c: icmp type time-exceeded drop",
     ),
     "advertisements-drop": (
         "host02",
-        "; ".join(
-            [_site("ip6", "output", "icmpv6 type nd-neighbor-advert drop")[0], "ip -6 neigh flush all"]
-        ),
+        "; ".join([site("ip6", "output", "icmpv6 type nd-neighbor-advert drop")[0], "ip -6 neigh flush all"]),
         "nft delete table ip6 site",
         "host02: nftables drops neighbour advertisements: ",
     ),
@@ -392,7 +435,7 @@ ip address del fd99::1/128 dev lo
         "another sshd runs here with passwordauthentication yes: take it out there",
     ),
 }
-QUICK_BY_HAND = ("hop-limit-written", "name-of-another")
+QUICK_BY_HAND = ("hop-limit-written", "name-of-another", "asks-for-nobody", "protocol-v6")
 
 
 @pytest.mark.parametrize(

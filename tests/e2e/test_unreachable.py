@@ -154,8 +154,8 @@ CUTS = {
 HOSTS = {name: f"{NET}.{11 + number}" for number, name in enumerate(CUTS)}
 # One of each kind, for every run of the suite.
 OFTEN = (
-    *("flush", "stolen", "down", "noroute", "rule", "nftport", "sshstop", "sshfrozen"),
-    *("allowusers", "keysother", "homemode", "hostkey", "tapout", "paused"),
+    *("flush", "stolen", "noroute", "nftport", "sshstop"),
+    *("allowusers", "keysother", "hostkey", "tapout", "paused"),
 )
 SELDOM = tuple(name for name in CUTS if name not in OFTEN)
 # Only a NIC that may use others' addresses can take one away.

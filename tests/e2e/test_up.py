@@ -165,7 +165,7 @@ def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Mak
     ("number", "when"),
     [
         (signal.SIGKILL, 0.4),
-        (signal.SIGINT, 0.9),
+        pytest.param(signal.SIGINT, 0.9, marks=pytest.mark.full),
         pytest.param(signal.SIGKILL, 0.9, marks=pytest.mark.full),
         pytest.param(signal.SIGINT, 0.4, marks=pytest.mark.full),
     ],

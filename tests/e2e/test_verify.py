@@ -61,7 +61,10 @@ def test_forwarding_switched_off_on_the_router(kvm_network_lab: RunningLab) -> N
         assert paths(answer)["host01 -> host02"]["status"] == "ok"
         text = lab.run("verify")
         assert text.exit_code == 1
-        first = text.stdout.splitlines()[2]
+        assert "1 cause\nx host00: net.ipv4.ip_forward is 0, expected 1\n" in text.stdout
+        assert "    by hand   sudo sysctl -w net.ipv4.ip_forward=1   # on host00\n" in text.stdout
+        assert re.fullmatch(r"95 ok, 9 failed, 1 unknown in .*", text.stdout.splitlines()[-1])
+        first = lab.run("verify", "-v").stdout.splitlines()[4]
         assert "failed" in first, "failing rows come first"
     finally:
         mended = lab.json("configure")

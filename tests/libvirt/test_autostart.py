@@ -1,4 +1,4 @@
-"""A container with `autostart` starts with the hypervisor, its root mounted and its rules loaded."""
+"""With `autostart` a container starts with the hypervisor, its root mounted and its rules loaded."""
 
 from __future__ import annotations
 

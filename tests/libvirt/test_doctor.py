@@ -292,6 +292,9 @@ _FURTHER = (
     "ip6tables drops",
     "a table of nftables rejects at the end",
     "bridges hand frames to iptables",
+    "a bridge that is down",
+    "the older iptables drops",
+    "another network overlaps",
 )
 
 

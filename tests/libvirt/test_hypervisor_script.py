@@ -169,7 +169,9 @@ def test_guests_are_only_ended_by_force(world: World) -> None:
     assert list(Path("/sys/fs/cgroup").glob(f"*/machine/lxc-*{GUEST}*")) == []
 
 
-@pytest.mark.parametrize("lost", ["/run/labrun-hypervisor/mnt", "/run/netns/labrun"])
+@pytest.mark.parametrize(
+    "lost", ["/run/labrun-hypervisor/mnt", pytest.param("/run/netns/labrun", marks=pytest.mark.full)]
+)
 def test_guests_nobody_can_reach_any_more_are_ended_and_can_be_started_anew(world: World, lost: str) -> None:
     init = world.start_guest()
     os.kill(world.pid("libvirtd"), signal.SIGKILL)

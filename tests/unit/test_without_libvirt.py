@@ -84,6 +84,9 @@ NEEDS = {
 
 DOCTOR = {"doctor": ["doctor"]}
 
+# Another extra, which this environment does not have either.
+MCP = {"mcp": ["mcp"]}
+
 # What needs none: the exit code in the lab of networks.
 NEEDS_NONE = {
     "completion": (["completion", "bash"], 0),
@@ -139,7 +142,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """Run every command line in an environment with labrun and without libvirt-python."""
     built = build(tmp_path_factory.mktemp("built"))
     folder = tmp_path_factory.mktemp("bare")
-    commands = environment(folder / "venv", built.wheel, without=("libvirt", "_libvirt"))
+    commands = environment(folder / "venv", built.wheel, without=("libvirt", "_libvirt", "mcp"))
     networks = (places.EXAMPLES / "kvm-network-lab.yaml").read_text(encoding="utf-8")
     for name, text in (("lab", networks), ("existing", EXISTING)):
         (folder / name).mkdir()
@@ -147,7 +150,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     needs_none = {name: line for name, (line, _) in NEEDS_NONE.items()}
     of_existing = {name: line for name, (line, _) in OF_EXISTING.items()}
     cases = {
-        **{("lab", name): line for name, line in {**NEEDS, **needs_none, **DOCTOR}.items()},
+        **{("lab", name): line for name, line in {**NEEDS, **needs_none, **DOCTOR, **MCP}.items()},
         **{("existing", name): line for name, line in {**of_existing, **DOCTOR}.items()},
     }
     done = subprocess.run(
@@ -188,7 +191,7 @@ def test_no_command_is_forgotten() -> None:
         every |= set(leaves(command, verb))
     # They work on files, timers and devices of this machine; libvirt is not asked.
     elsewhere = {
-        *("diff", "doctor", "show"),
+        *("diff", "doctor", "mcp", "show"),
         *("host-bridge confirm", "host-bridge create", "host-bridge remove", "host-bridge show"),
         *("image build", "image check", "image import", "image pull", "image remove"),
         *("schedule install", "schedule remove", "schedule status"),
@@ -235,3 +238,12 @@ def test_doctor_only_mentions_it_where_every_machine_exists(swept: Swept) -> Non
         in done.out
     )
     assert "x     " not in done.out.split("has no libvirt-python")[0]
+
+
+def test_another_extra_is_named_as_well(swept: Swept) -> None:
+    done = swept.lab["mcp"]
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: this needs the MCP SDK, which is not installed\n"
+        f"hint: {swept.python} -m pip install 'labrun[mcp]'\n"
+    )

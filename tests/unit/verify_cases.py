@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.outcome import Nic, Outcome, Pair, Status, Subject
+from labrun.outcome import Fault, Nic, Outcome, Pair, Status, Subject
 from labrun.runner.views.diagram_input import DrawnLab, LastVerify
 from tests import places
 
@@ -31,7 +31,12 @@ def captured(name: str) -> Captured:
     """Return the verify of ``cases/verify/<name>.json``."""
     document = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
     rows = tuple(
-        Outcome(**{**row, "status": Status(row["status"])}, subject=_subject(row), blamed=_blamed(row))
+        Outcome(
+            **{**row, "status": Status(row["status"])},
+            subject=_subject(row),
+            blamed=_blamed(row),
+            fault=_fault(row),
+        )
         for row in document["results"]
     )
     return Captured(load_lab(CASES / "lab.yaml"), document["run"], document["seconds"], rows)
@@ -47,6 +52,19 @@ def _subject(row: Mapping[str, str]) -> Subject | None:
 def _blamed(row: Mapping[str, str | None]) -> str | None:
     host, colon, _ = (row["why"] or "").partition(": ")
     return host if colon and row["section"] == "path" else None
+
+
+def _fault(row: Mapping[str, str | None]) -> Fault | None:
+    """Return what a row follows from, as `verify` had it beside the document."""
+    host, why = row["host"], row["why"] or ""
+    if row["status"] == "unreachable":
+        silent = host if "does not answer" not in why else why.split()[0]
+        return Fault(silent, "the machine is shut off: `labrun up` starts it", "machine", str(silent))
+    if row["section"] == "path" and why:
+        blamed, _, what = why.partition(": ")
+        key = what.partition(" is ")[0]
+        return Fault(blamed, what, "sysctl", key, (f"sysctl -w {key}=1",))
+    return None
 
 
 def drawn(name: str | None) -> DrawnLab:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from nornir.core import Nornir
 
     from labrun.json_values import JsonObject
+    from labrun.runner.cli.scene import Detail
     from labrun.runner.engine.out_of_band import Rows
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import RawResults
@@ -47,6 +49,7 @@ __all__ = ["Drift", "Fix", "drift_once", "drift_report"]
 
 _MARGIN = 60.0
 """Seconds added to the pace of the traces, for a slow guest's logins and commands."""
+_LOGGED = 2  # lines of a host's log on the screen; -v shows all
 _MOVED = frozenset({Status.DRIFTED, Status.CONFLICT})
 
 
@@ -100,7 +103,6 @@ def drift_report(session: Session, drift: Drift) -> Report:
     from labrun.tasks.drift.journal import moment
 
     notes = [
-        *drift.notes,
         *last_lines(drift.last_ok),
         *moved_lines(drift.moved),
         *(line for host, log in drift.logged.items() for line in _log_lines(host, log)),
@@ -112,7 +114,30 @@ def drift_report(session: Session, drift: Drift) -> Report:
     logged = {host: log.as_json() for host, log in drift.logged.items()}
     moved = moved_json(drift.moved)
     extra: JsonObject = {"last_ok": last_ok, "moved": moved, "logged": logged, "notes": drift.notes}
-    return Report(session.lab.name, drift.rows, extra=extra, notes=notes, diff=True)
+    whole = session.invocation.verbosity > 0
+    asked = "\n".join(drift.notes)
+    scene = session.scene(details=_details(drift))
+    return Report(
+        session.lab.name, drift.rows, extra=extra, notes=notes, diff=whole, scene=scene, asked=asked
+    )
+
+
+def _details(drift: Drift) -> dict[tuple[str, str, str], list[Detail]]:
+    """Return, by row, when it was last as declared, how often it moved, and what its host logged."""
+    details: dict[tuple[str, str, str], list[Detail]] = {}
+    for item, at in drift.last_ok.items():
+        details.setdefault(item, []).append(
+            ("last ok", f"{local(at)}, {how_long(int(time.time() - at))} ago")
+        )
+    for item, found in drift.moved.items():
+        again = f"drifted {found.times} times since {local(found.since)}: something there sets it again"
+        details.setdefault(item, []).append(("again", again))
+    for row in drift.rows:
+        log = drift.logged.get(row.host)
+        if row.status in _MOVED and log is not None and log.lines:
+            lines = [("log", _line(line)) for line in log.lines if not line.labrun][-_LOGGED:]
+            details.setdefault((row.host, row.section, row.name), []).extend(lines)
+    return details
 
 
 def drift_once(session: Session, fix: Fix | None = None) -> Drift:
@@ -229,7 +254,7 @@ def _off(plan: LabPlan | None) -> dict[str, str]:
 def _unreachable(off: Mapping[str, str]) -> dict[str, Unreachable]:
     from labrun.tasks.collect.capture import Unreachable
 
-    return {host: Unreachable(why) for host, why in off.items()}
+    return {host: Unreachable(why, off=True) for host, why in off.items()}
 
 
 def _specs(session: Session, off: Mapping[str, str]) -> dict[str, DriftSpec]:

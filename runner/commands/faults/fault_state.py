@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabrunError
 from labrun.notices import notice
@@ -20,10 +21,24 @@ from labrun.state_files import parse_json, read_or_reset, write_private
 from labrun.tasks.state.sections import Scope, section_of
 
 if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
     from labrun.ports import Completed
     from labrun.runner.engine.session import Session, TaskData
 
-__all__ = ["Planted", "forget", "on_hosts", "recall", "remember", "require_planted", "with_hint"]
+__all__ = [
+    "Planted",
+    "duration_text",
+    "forget",
+    "hints_text",
+    "on_hosts",
+    "packed",
+    "recall",
+    "remember",
+    "require_planted",
+    "unpacked",
+    "with_hint",
+    "without_reasons",
+]
 
 _LARGEST = 64 * 1024
 _SECONDS = 90.0
@@ -31,22 +46,54 @@ _SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A planted fault: its host, its hints from vague to plain, and how many have been given."""
+    """A planted fault: its host, its hints from vague to plain, and how many have been given.
+
+    ``began`` and ``solved`` are seconds since the epoch; 0 = not known, or not solved yet.
+    """
 
     fault: str
     host: str
     hints: tuple[str, ...]
     given: int = 0
+    began: float = 0.0
+    solved: float = 0.0
+
+    @property
+    def story(self) -> str:
+        """Return the fault, and how long it took with how many hints: ``arp-off on r (4 min, 1 hint)``."""
+        took = [duration_text(self.solved - self.began)] if self.began and self.solved else []
+        return f"{self.fault} on {self.host} ({', '.join([*took, hints_text(self.given)])})"
+
+    def as_solved(self) -> Planted:
+        """Return a copy that is solved, now unless it was before."""
+        return self if self.solved else replace(self, solved=time.time())
 
     def next_hint(self) -> Planted:
         """Return a copy with one more hint given."""
         return replace(self, given=min(self.given + 1, len(self.hints)))
 
 
+def duration_text(seconds: float) -> str:
+    """Return a length of time in its largest unit: ``40 s``, ``4 min``, ``2 h 5 min``."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def hints_text(number: int) -> str:
+    """Return ``no hint``, ``1 hint``, ``2 hints``."""
+    return f"{number or 'no'} hint{'s' if number > 1 else ''}"
+
+
 def remember(state: LabState, planted: Planted) -> None:
     """Record the fault, packed so that a look at the state directory does not reveal it."""
-    packed = base64.b64encode(zlib.compress(json.dumps(asdict(planted)).encode()))
-    write_private(state.fault, packed.decode("ascii") + "\n")
+    write_private(state.fault, packed(asdict(planted)))
+
+
+def packed(content: JsonObject) -> str:
+    """Return an object so that nobody reads it by accident; :func:`unpacked` reverses it."""
+    return base64.b64encode(zlib.compress(json.dumps(content).encode())).decode("ascii") + "\n"
 
 
 def recall(state: LabState) -> Planted | None:
@@ -56,6 +103,14 @@ def recall(state: LabState) -> Planted | None:
 
 
 def _unpacked(data: bytes) -> Planted:
+    content = unpacked(data)
+    hints = tuple(str(hint) for hint in content["hints"])
+    times = (float(content.get("began", 0)), float(content.get("solved", 0)))
+    return Planted(str(content["fault"]), str(content["host"]), hints, int(content["given"]), *times)
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """Return the object that was packed. Raises ValueError for anything else."""
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(base64.b64decode(data), _LARGEST)
@@ -64,8 +119,9 @@ def _unpacked(data: bytes) -> Planted:
     if not unpacking.eof:
         raise ValueError("there is more in this than labrun writes")
     content = parse_json(text)
-    hints = tuple(str(hint) for hint in content["hints"])
-    return Planted(str(content["fault"]), str(content["host"]), hints, int(content["given"]))
+    if not isinstance(content, dict):
+        raise ValueError("this is no object")
+    return content
 
 
 def forget(state: LabState) -> None:
@@ -87,12 +143,25 @@ def require_planted(state: LabState) -> Planted:
     return planted
 
 
-def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report:
-    """Return the failing paths and checks, without reasons, and the hints so far plus one more."""
-    planted = require_planted(state).next_hint()
-    remember(state, planted)
+def without_reasons(rows: Sequence[Outcome]) -> list[Outcome]:
+    """Return the failing paths and checks, without what would tell the fault."""
     between = [row for row in rows if section_of(row.section).scope is Scope.PATH]
-    symptoms = [replace(row, why=None) for row in between if row.exit_code]
+    return [replace(row, why=None, fault=None, blamed=None, by_hand=()) for row in between if row.exit_code]
+
+
+def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState, *, whole: bool) -> Report:
+    """Return the failing paths and checks, without reasons, and the hints so far plus one more.
+
+    If nothing fails, the fault is solved, and no further hint is given.
+    """
+    planted = require_planted(state)
+    if whole and not any(row.exit_code for row in rows):
+        remember(state, planted := planted.as_solved())
+        notes = [f"Solved: it was {planted.story}.", "`labrun mend` clears it."]
+        return Report(lab_name, extra={"solved": planted.fault, "hints": []}, notes=notes)
+    planted = planted.next_hint()
+    remember(state, planted)
+    symptoms = without_reasons(rows)
     hints = planted.hints[: planted.given]
     notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
     if not symptoms:

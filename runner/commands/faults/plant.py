@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +22,8 @@ from labrun.runner.verb import verb
 if TYPE_CHECKING:
     from labrun.tasks.faults.model import Fault, FaultSite
 
+LEVELS = click.Choice(("easy", "medium", "hard"))
+"""The type of every `--level`; a test holds it equal to the levels of the catalogue."""
 _ALREADY = "a fault is planted in this lab already"
 _NOTES = (
     "Something in this lab is broken now.",
@@ -28,7 +32,7 @@ _NOTES = (
 _FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
 
 
-@verb("break", recorded=True)
+@verb("break", recorded=True, concealed=("fault",))
 @click.argument("fault", required=False, shell_complete=complete_fault)
 @click.option(
     "--seed",
@@ -36,40 +40,75 @@ _FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
     metavar="N",
     help="Random seed: the same number plants the same fault in the same lab.",
 )
-def command(invocation: Invocation, fault: str | None, seed: int | None) -> Report:
+@click.option("--level", type=LEVELS, help="Only faults of this level.")
+@click.option("--list", "listed", is_flag=True, help="List the faults with their levels, and plant none.")
+def command(
+    invocation: Invocation, fault: str | None, seed: int | None, level: str | None, listed: bool
+) -> Report:
     """Plant a fault to find, without saying which; `labrun mend` removes it.
 
     One fault at a time. `labrun verify --hint` gives hints step by step.
     """
-    _known(fault)
+    _known(fault, level)
+    if listed:
+        from labrun.runner.commands.faults.fault_list import fault_list
+
+        return fault_list(invocation, level)
     session = open_session(invocation)
     with lab_lock(session.state.lock, "break"):
-        if recall(session.state) is not None:
-            raise LabrunError(_ALREADY, hint=_FIND_IT)
-        # A fault that is not recorded could not be undone.
-        session.state.check_room()
-        chosen, site = _choice(session, fault, seed)
-        _refuse_second(session, chosen.host(site))
-        _plant(session, chosen, site)
+        plant_fault(session, fault, seed, level)
     return Report(session.lab.name, extra={"planted": True}, notes=_NOTES)
 
 
-def _known(name: str | None) -> None:
+def plant_fault(
+    session: Session,
+    name: str | None,
+    seed: int | None,
+    level: str | None,
+    besides: Collection[str] = (),
+) -> None:
+    """Plant and record a fault with the lab's lock held, a random one without a name; none of ``besides``.
+
+    Raises LabrunError if there is one, no place for one, or a host that does not answer.
+    """
+    if recall(session.state) is not None:
+        raise LabrunError(_ALREADY, hint=_FIND_IT)
+    # A fault that is not recorded could not be undone.
+    session.state.check_room()
+    chosen, site = _choice(session, name, seed, level, besides)
+    _refuse_second(session, chosen.host(site))
+    _plant(session, chosen, site)
+
+
+def _known(name: str | None, level: str | None) -> None:
     from labrun.tasks.faults.catalogue import FAULTS
+    from labrun.tasks.faults.levels import level_of
 
     if name is not None and name not in FAULTS:
         nearest = difflib.get_close_matches(name, FAULTS, n=1)
         suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
-        raise UsageError(f'unknown fault "{name}"{suggestion}', hint=f"one of {', '.join(FAULTS)}")
+        raise UsageError(f'unknown fault "{name}"{suggestion}', hint="`labrun break --list` lists them")
+    if name is not None and level is not None and level_of(FAULTS[name]) != level:
+        raise UsageError(f"{name} is {level_of(FAULTS[name])}, not {level}", step="--level")
 
 
-def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault, FaultSite]:
+def _choice(
+    session: Session, name: str | None, seed: int | None, level: str | None, besides: Collection[str]
+) -> tuple[Fault, FaultSite]:
     from labrun.tasks.faults.catalogue import choose, possible
+    from labrun.tasks.faults.levels import level_of
 
     hosts = session.hosts if session.invocation.hosts is not None else None
-    candidates = possible(session.lab, name, hosts)
+    candidates = [
+        (fault, site)
+        for fault, site in possible(session.lab, name, hosts)
+        if level in (None, level_of(fault)) and fault.name not in besides
+    ]
     if not candidates:
-        what = f"no place for {name}" if name is not None else "no place for a fault"
+        kind = f"{level} fault" if level is not None else "fault"
+        what = (
+            f"no place for {name}" if name is not None else f"no place for a{'n' * (level == 'easy')} {kind}"
+        )
         hint = "most need a host behind a router of the lab, some a second host beside it"
         raise LabrunError(f"{what} in this lab{' on these hosts' if hosts is not None else ''}", hint=hint)
     return choose(candidates, seed)
@@ -107,4 +146,5 @@ def _plant(session: Session, fault: Fault, site: FaultSite) -> None:
             f"nothing was planted: {reason}", host=host, hint="is the lab configured and working?"
         )
     hints = [fault.filled_in(hint, site) for hint in fault.hints]
-    remember(session.state, Planted(fault.name, host, (*hints, f"It is {fault.name}, on {host}.")))
+    hints.append(f"It is {fault.name}, on {host}.")
+    remember(session.state, Planted(fault.name, host, tuple(hints), began=time.time()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +17,11 @@ from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
+    from labrun.runner.views.causes import Cause
     from labrun.runner.views.diagram_input import DrawnLab
     from labrun.runner.views.matrix import Matrix
 
+_MOST_CAUSES = 20
 _WIDEST = 60
 """In hosts; a browser can show a larger matrix, but it would be unreadable."""
 
@@ -56,15 +58,16 @@ def page(drawn: DrawnLab) -> str:
     """Return the page as HTML."""
     from labrun.rendering import render_xml
     from labrun.runner.commands.report.history import MARKS, strips, table
+    from labrun.runner.views.causes import causes
     from labrun.runner.views.diagram_input import draw
     from labrun.runner.views.graph.colours import LEGEND as STATES
     from labrun.runner.views.graph.svg import svg_element
     from labrun.runner.views.matrix import LEGEND, matrices
-    from labrun.runner.views.table import order
 
     last, diagram = drawn.last, draw(drawn)
     rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
     tables = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
+    found = causes(rows)
     counts = Counter(row.status.value for row in rows)
     return render_xml(
         "report/page.html.j2",
@@ -80,7 +83,9 @@ def page(drawn: DrawnLab) -> str:
         legend=LEGEND,
         statuses=[(status, counts[status]) for status in _in_order(rows)],
         hosts=list(dict.fromkeys(row.host for row in rows)),
-        rows=[_row(row) for row in order(rows)],
+        parts=_parts(rows),
+        causes=[_cause(cause) for cause in found[:_MOST_CAUSES]],
+        more_causes=max(len(found) - _MOST_CAUSES, 0),
         strips=strips(drawn.runs),
         marks=MARKS.values(),
         runs=table(drawn.runs),
@@ -100,6 +105,38 @@ def _in_order(rows: list[Outcome]) -> list[str]:
     return list(dict.fromkeys(row.status.value for row in order(rows)))
 
 
+def _parts(rows: list[Outcome]) -> list[dict[str, Any]]:
+    """Return the rows as the page shows them: those that are ok are folded below the others."""
+    from labrun.runner.views.status_look import look
+    from labrun.runner.views.table import order
+
+    shown = order(rows)
+    fine = [_row(row) for row in shown if look(row.status).is_good]
+    wrong = [_row(row) for row in shown if not look(row.status).is_good]
+    parts = ({"rows": wrong, "folded": False}, {"rows": fine, "folded": bool(wrong)})
+    return [part for part in parts if part["rows"]]
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    from labrun.runner.cli.terminal import printable
+    from labrun.runner.views.cause_text import breaks, by_hand, headline
+    from labrun.runner.views.status_look import look
+
+    seen = look(cause.status)
+    lines = [("breaks", breaks(cause), False), *(("by hand", line, True) for line in by_hand(cause))]
+    shown = [
+        (label, printable(text), typed)
+        for label, text, typed in (*lines, ("labrun", cause.labrun, True))
+        if text
+    ]
+    return {
+        "sign": seen.sign,
+        "health": seen.health.value,
+        "what": printable(headline(cause)),
+        "lines": shown,
+    }
+
+
 def _row(row: Outcome) -> dict[str, str]:
     from labrun.runner.cli.terminal import printable
     from labrun.runner.views.status_look import look
@@ -114,7 +151,7 @@ def _row(row: Outcome) -> dict[str, str]:
         "diff": row.diff,
     }
     texts = {name: printable(value or "") for name, value in cells.items()}
-    return {**texts, "status": row.status.value, "health": look(row.status).health.value}
+    return {**texts, "status": row.status.value, "sign": look(row.status).sign}
 
 
 @dataclass(frozen=True, slots=True)

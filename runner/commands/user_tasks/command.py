@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +65,7 @@ def command(
     """
     rollout = Rollout(canary, max_fail_of(canary, max_fail))
     # What a user's code prints is no result of labrun's, and --json is one document.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), redirect_stderr(sys.stderr):
         task = load_task(place)
         parameters = parameters_of(task, settings)
     session = open_session(invocation)
@@ -113,6 +113,7 @@ def run_task(
         progress(session.hosts, session.invocation),
         session.engine(located, budget, dry_run=dry_run) as nornir,
         redirect_stdout(sys.stderr),
+        redirect_stderr(sys.stderr),
         _told(session.invocation, nornir) as told,
     ):
         result = told.run(task=on_host, name=task.__name__)

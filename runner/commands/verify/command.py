@@ -66,9 +66,6 @@ def command(
 
     Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
     """
-    from labrun.tasks.collect.judge import judge
-    from labrun.tasks.judging import judging_time
-
     _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
     if pair is not None:
         return _pair(invocation, pair, offline=offline)
@@ -82,13 +79,23 @@ def command(
         return Report(session.lab.name, text=explained(session, full=full))
     if hint:
         require_planted(session.state)
-    captures = gather_captures(session, full=full, evidence=not no_evidence)
-    with judging_time(invocation.timeout):
-        rows = judge(session.lab, captures, session.hosts)
-    rows += _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
+    rows = verify_rows(session, full=full, evidence=not no_evidence)
     if hint:
-        return with_hint(session.lab.name, rows, session.state)
-    return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
+        whole = len(session.hosts) == len(session.lab.hosts)
+        return with_hint(session.lab.name, rows, session.state, whole=whole)
+    report = Report(session.lab.name, rows, scene=session.scene())
+    return with_outputs(report, session.lab, invocation, **outputs)
+
+
+def verify_rows(session: Session, *, full: bool = False, evidence: bool = True) -> list[Outcome]:
+    """Return every row of `verify` for the session's hosts."""
+    from labrun.tasks.collect.judge import judge
+    from labrun.tasks.judging import judging_time
+
+    captures = gather_captures(session, full=full, evidence=evidence)
+    with judging_time(session.invocation.timeout):
+        rows = judge(session.lab, captures, session.hosts)
+    return rows + _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
 
 
 def _refused(session: Session) -> list[Outcome]:
@@ -196,7 +203,7 @@ def gather_captures(
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
-            **{host: Unreachable(why) for host, why in reasons.items()},
+            **{host: Unreachable(why, off=True) for host, why in reasons.items()},
         }
 
 

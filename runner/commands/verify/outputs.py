@@ -71,8 +71,10 @@ def _with_matrix(report: Report, lab: Lab, rows: Sequence[Outcome]) -> Report:
     from labrun.runner.views.matrix import as_json, matrices, text
 
     tables = matrices(list(lab.hosts), rows)
-    notes = [*report.notes, "", text(tables).rstrip("\n")]
-    return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(tables)})
+    asked = text(tables)
+    if report.scene is None or report.text is not None:
+        report = replace(report, notes=[*report.notes, "", asked.rstrip("\n")])
+    return replace(report, asked=asked, extra={**report.extra, "matrix": as_json(tables)})
 
 
 def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> Report:

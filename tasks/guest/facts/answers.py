@@ -11,6 +11,7 @@ from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["answer", "rows"]
 
+_BUSYBOX = "BusyBox v"
 _NOT_ASKED = Captured("not asked", 127)
 
 
@@ -22,6 +23,8 @@ def answer(facts: Facts, name: str, what: str, hook: Hook | None = None) -> Any:
     """
     output = facts.commands.get(name, _NOT_ASKED)
     if output.status != 0:
+        if what.startswith("ip ") and _BUSYBOX in output.both:
+            raise CommandError("busybox's `ip` prints no JSON: install iproute2", step=what)
         raise CommandError(output.last_line, step=what)
     # iproute2 prints nothing for an empty table.
     return read_json(output.text if output.text.strip() else "[]", what, hook)

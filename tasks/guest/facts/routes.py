@@ -48,7 +48,7 @@ class ObservedRoute:
     """One route of the main table; ``kind`` is ``unicast`` or another type (``blackhole`` ...).
 
     ``source`` is the address that the host's own packets get on it, ``mtu`` the size in bytes of what it
-    lets through; None if the route does not say.
+    lets through, ``hop_limit`` how many hops they get; None if the route does not say.
     """
 
     prefix: Prefix
@@ -59,6 +59,7 @@ class ObservedRoute:
     metric: int = 0
     source: Address | None = None
     mtu: int | None = None
+    hop_limit: int | None = None
 
     @property
     def removal(self) -> str:
@@ -154,4 +155,7 @@ def _hops(route: Mapping[str, Any], version: int, what: str) -> Iterator[Observe
             metric=as_integer(route.get("metric", 0), what),
             source=as_address(route["prefsrc"], what) if route.get("prefsrc") else None,
             mtu=next((as_integer(each["mtu"], what) for each in limits if "mtu" in each), None),
+            hop_limit=next(
+                (as_integer(each["hoplimit"], what) for each in limits if "hoplimit" in each), None
+            ),
         )

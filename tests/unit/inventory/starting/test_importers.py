@@ -232,3 +232,60 @@ def test_comments_of_the_source_stay_comments(tmp_path: Path) -> None:
     lab = lab_of(decode_source(text.encode(), "lab.yaml", str(tmp_path)))
     assert lab.name == "x"
     assert list(lab.hosts) == ["a-name-evil", "b"]
+
+
+def test_a_router_gets_the_address_that_hosts_use_as_their_next_hop(tmp_path: Path) -> None:
+    """The addresses of routers are often in configurations of their own, which labrun does not read."""
+    (tmp_path / "ospf.clab.yml").write_text(
+        """\
+name: ospf
+topology:
+  groups:
+    cores: {kind: frr, image: frr}
+    desks: {kind: linux, image: tools}
+  nodes:
+    c1: {group: cores, startup-config: c1.conf}
+    c2: {group: cores}
+    d1:
+      group: desks
+      exec:
+        - ip link set eth1 up
+        - ip addr add 172.22.1.2/24 dev eth1
+        - ip route add 172.22.0.0/16 via 172.22.1.1 dev eth1
+    d2:
+      group: desks
+      exec: ["ip addr add 172.22.2.2/24 dev eth1", "ip route replace default via 172.22.2.1"]
+  links:
+    - endpoints: ["c1:eth1", "c2:eth1"]
+    - endpoints: ["d1:eth1", "c1:eth2"]
+    - endpoints: ["d2:eth1", "c2:eth2"]
+""",
+        encoding="utf-8",
+    )
+    imported = from_file(tmp_path / "ospf.clab.yml", name="x")
+    lab = lab_of(decode_source(imported.text.encode(), "lab.yaml", str(tmp_path)))
+    addresses = {
+        name: [str(each) for nic in host.interfaces for each in nic.of(4)] for name, host in lab.hosts.items()
+    }
+    links = [addresses["c1"].pop(0), addresses["c2"].pop(0)]
+    assert all(link.endswith("/31") for link in links)
+    assert addresses == {
+        "c1": ["172.22.1.1/24"],
+        "c2": ["172.22.2.1/24"],
+        "d1": ["172.22.1.2/24"],
+        "d2": ["172.22.2.2/24"],
+    }
+    assert imported.left_out == ('line 7: c1: "startup-config": has no counterpart',)
+
+
+def test_a_count_of_netlab_s_nodes_is_as_many_routers(tmp_path: Path) -> None:
+    (tmp_path / "topology.yml").write_text("nodes: 3\nlinks: [x1-x2, x2-x3, x3]\n", encoding="utf-8")
+    imported = from_file(tmp_path, name="three")
+    lab = lab_of(decode_source(imported.text.encode(), "lab.yaml", str(tmp_path)))
+    assert {name: host.role.value for name, host in lab.hosts.items()} == dict.fromkeys(
+        ["x1", "x2", "x3"], "router"
+    )
+    assert [network.mode.value for network in lab.networks.values()] == [
+        *("very-isolated", "very-isolated", "isolated")
+    ]
+    assert imported.left_out == ()

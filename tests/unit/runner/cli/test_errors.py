@@ -58,7 +58,9 @@ def test_the_version_is_one_line(tmp_path: Path) -> None:
     [
         (["demoo"], 'error: unknown command "demoo" (did you mean "demo"?)\nhint: labrun --help shows'),
         (["zzz"], 'error: unknown command "zzz"\nhint: labrun --help shows'),
-        (["demo", "--jason"], "error: No such option"),
+        (["demo", "--jason"], 'error: unknown option "--jason" (did you mean "--json"?)'),
+        (["demo", "--host", "a"], 'error: unknown option "--host" (did you mean "--hosts"?)'),
+        (["demo", "--zzz"], 'error: unknown option "--zzz"\n'),
         (["--lab"], "error: Option '--lab' requires an argument\nhint: labrun --help shows"),
         (["demo", "more"], "error: Got unexpected extra argument (more)\nhint: labrun demo --help shows"),
     ],

@@ -60,8 +60,8 @@ def test_a_diagram_has_the_format_of_its_ending(lab: Path, name: str, begins: st
         (
             ("schema", "-o", "schema.yaml"),
             (
-                "error: --output: schema.yaml would be yaml by its ending, but it is written as json\n"
-                "hint: choose another name\n"
+                "error: --output: schema.yaml: the ending .yaml says no format\n"
+                "hint: end the name with .json (json)\n"
             ),
         ),
         (

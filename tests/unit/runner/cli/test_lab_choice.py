@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import places
 from tests.unit.command_line import run_labrun
 
 LAB = "name: {}\nhosts: {{web: {{address: 192.0.2.7}}}}\n"
@@ -32,6 +35,30 @@ def test_a_variable_that_wins_over_nothing_else_is_not(here: Path, place: str) -
     done = run_labrun("validate", cwd=here / place, env={"LABRUN_LAB": str(here / "first" / "lab.yaml")})
     assert "lab first is valid" in done.stdout
     assert done.stderr == ""
+
+
+SHELL = """
+labrun() { echo "${LABRUN_LAB:-none}"; }   # stands in for the program
+command() { "${@}"; }
+eval "$(sed -n '/^_shell_lab=/,/^unset/p' "$1")"
+eval "$(sed -n '/^labrun() {/,/^}/p' "$1" | sed 's/^labrun()/wrapped()/')"
+for folder in first empty; do cd "$2/$folder" && wrapped; done
+LABRUN_LAB=other wrapped
+printf '%s\\n' "${SHELL_LAB:-unset}"
+"""
+
+
+def test_the_shell_of_make_shell_takes_the_lab_of_the_folder_first(here: Path) -> None:
+    script = places.ROOT / "scripts" / "shellrc"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", SHELL, "bash", script, here],
+        env={"PATH": os.environ["PATH"], "SHELL_LAB": "/x/own.yaml"},
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["none", "/x/own.yaml", "other", "unset"]
 
 
 def test_an_option_beats_the_variable_and_needs_no_word(here: Path) -> None:

@@ -40,8 +40,14 @@ def work(*settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_a_terminal_there_is_one_line_a_stage() -> None:
+def test_without_a_terminal_there_is_one_line_a_host_that_is_finished() -> None:
     done = work()
+    assert done.stdout == "result\n"
+    assert [line.split(" s  ", 1)[1] for line in done.stderr.splitlines()] == ["host00: ready"]
+
+
+def test_with_v_there_is_one_line_a_stage() -> None:
+    done = work("verbosity=1")
     assert done.stdout == "result\n"
     lines = [line.split(" s  ", 1) for line in done.stderr.splitlines()]
     assert [text for _, text in lines] == [
@@ -120,8 +126,9 @@ def test_finished_hosts_leave_the_board() -> None:
     finally:
         logger.removeHandler(board)
     lines = drawn(board, 24)
-    assert [line.split()[:2] for line in lines[:-1]] == [["b", "ssh"], ["hypervisor", "network"]]
-    assert lines[-1].startswith("1 of 3 finished, ")
+    assert [line.split()[:2] for line in lines[:-1]] == [["b", "waiting"], ["hypervisor", "network"]]
+    assert lines[0].split()[:4] == ["b", "waiting", "for", "SSH"]
+    assert lines[-1].startswith("1 of 2 finished, "), "the hypervisor is no host"
 
 
 def test_threads_may_report_at_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,14 @@ def test_it_writes_a_lab_called_like_the_folder(folder: Path) -> None:
     assert (valid.returncode, valid.stderr) == (0, "")
 
 
+def test_existing_machines_are_not_brought_up(folder: Path) -> None:
+    done = run_labrun("init", "--template", "existing", cwd=folder)
+    assert done.stdout == (
+        "wrote lab.yaml from the template existing\nnext: fill it in, then labrun verify\n"
+    )
+    assert run_labrun("init", "-q", "--lab", "b.yaml", cwd=folder).stdout == ""
+
+
 def test_it_never_overwrites(folder: Path) -> None:
     (folder / "lab.yaml").write_text("mine", encoding="utf-8")
     done = run_labrun("init", "--template", "nat", cwd=folder)

@@ -80,7 +80,7 @@ def test_every_row_is_there_with_its_reason() -> None:
     assert len(bodies) == len(case.last.rows) == 105
     assert [each["data-status"] for each in bodies[:8]] == ["failed"] * 7 + ["unreachable"]
     words = " ".join(found.words)
-    assert words.count("host00: net.ipv4.ip_forward is 0") == 6
+    assert words.count("host00: net.ipv4.ip_forward is 0") == 6 + 1, "each row, and the cause"
     for said in ("7 failed", "22 unreachable", "75 ok", "verified 2026-11-21T01:29:34Z"):
         assert said in words
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +212,27 @@ def test_a_host_out_of_reach_is_unreachable_and_one_that_is_not_asked_is_not(fol
     assert '"actual": "192.0.2.1 y"' in done.stdout
     assert done.stdout.startswith("{")
     assert done.stderr == "noise\n"
+
+
+def test_raw_results_leave_no_sequence_in_a_pipe(folder: Path) -> None:
+    """nornir_utils brings colorama, which adds one to whatever is printed."""
+    Path("a.py").write_text(
+        "from nornir_utils.plugins.functions import print_result\n"
+        "def work(task):\n    print('noise')\n    return 1\n",
+        encoding="utf-8",
+    )
+    words = ("--state-dir", str(folder / "state"), "-v", "--json", "run", "a.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "labrun", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout)["results"][0]["actual"] == "1"
+    assert "* one ** changed : False" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_wrong_usage_ends_before_the_lab_is_read(folder: Path) -> None:

@@ -42,7 +42,7 @@ def test_files_are_replaced(tmp_path: Path) -> None:
     for _ in range(2):
         assert written(junit=junit, markdown=markdown).error is None
     assert len(ET.fromstring(junit.read_text(encoding="utf-8"))) == 5
-    assert markdown.read_text(encoding="utf-8").count("## ❌ labrun verify: captured") == 1
+    assert markdown.read_text(encoding="utf-8").count("## labrun verify: captured: not ok") == 1
 
 
 def test_the_job_summary_is_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +52,8 @@ def test_the_job_summary_is_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyP
     written("ok", markdown=summary)
     written("broken", markdown=summary)
     text = summary.read_text(encoding="utf-8")
-    assert text.startswith("# from the step before\n## ✅ labrun verify: captured\n")
-    assert "## ❌ labrun verify: captured" in text
+    assert text.startswith("# from the step before\n## labrun verify: captured: ok\n")
+    assert "## labrun verify: captured: not ok" in text
 
 
 def test_what_cannot_be_written_is_said_with_the_results(tmp_path: Path) -> None:

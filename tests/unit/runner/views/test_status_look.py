@@ -27,6 +27,6 @@ def test_looks_agree_with_the_exit_code(status: Status) -> None:
     shown = look(status)
     junit = {0: None, 1: "failure", 3: "failure", 4: "error"}[status.code]
     assert shown.junit == ("skipped" if status is Status.SKIPPED else junit)
-    assert bool(shown.letter) == (not shown.is_good)
+    assert bool(shown.bright) == (not shown.is_good)
     assert shown.is_good == (status.code == 0 and status is not Status.WARNING)
     assert (shown.metric == "ok") == (status.code == 0)

@@ -848,6 +848,22 @@ def test_a_router_whose_rules_refuse_all_of_tcp_is_named(
     assert (found.why if found is not None else None) == (why if is_named else None)
 
 
+@pytest.mark.parametrize(("hops", "is_named"), [(1, True), (64, False), (None, False)])
+def test_a_route_whose_packets_get_too_few_hops(hops: int | None, *, is_named: bool) -> None:
+    def limited(found: Capture) -> Capture:
+        return replace(found, routes=tuple(replace(each, hop_limit=hops) for each in found.routes))
+
+    why = f"host01: the route to default has hoplimit {hops}"
+    assert reason({"host01": limited}) == (why if is_named else None)
+
+
+def test_the_rule_that_takes_what_a_table_without_its_default_route_leaves_is_named() -> None:
+    first = PolicyRule(1, None, None, "lookup main", 4, "", "suppress_prefixlen 0")
+    second = PolicyRule(2, None, None, "lookup 51820", 4)
+    assert reason({"host01": evidence(rules=(first, second))}) == "host01: ip rule 2: from all lookup 51820"
+    assert reason({"host01": evidence(rules=(first,))}) == f"host01: {first}"
+
+
 def test_what_labrun_s_own_firewall_drops_and_a_policy_are_no_fault_of_a_router() -> None:
     of = dual_stack()
     base = "\t\ttype filter hook forward priority filter; policy drop;\n"

@@ -344,6 +344,28 @@ def test_a_change_whose_maker_is_killed_goes_back_at_once(guest: Guest) -> None:
     )
 
 
+def test_what_a_killed_change_has_not_put_in_place_is_removed(guest: Guest) -> None:
+    (part,) = guest.plan().sections
+    beside = guest.profile.with_name(f".{guest.profile.name}.labrun")
+    half = f"echo half >{quote(str(beside))}\nkill -KILL $$"
+    with pytest.raises(AssertionError):
+        guest.configure(HostPlan("a", (replace(part, apply=half),)))
+    guest.ends()
+    assert (guest.profile.read_text(), beside.exists()) == ("old\n", False)
+
+
+def test_a_decision_for_which_there_was_no_memory_is_to_go_back(guest: Guest) -> None:
+    """Where memory is full a file can be created that nothing can be written to."""
+    sleep = guest.root / "bin" / "sleep"
+    sleep.write_text("#!/bin/sh\nexec /bin/sleep 0.05\n")
+    sleep.chmod(0o755)
+    guest.configure(guest.plan())
+    guest.watcher()
+    (guest.root / "run-labrun-guard" / "decided").touch()
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+
+
 def test_what_cannot_be_put_back_is_tried_until_it_can(guest: Guest) -> None:
     plan = guest.plan()
     mended = guest.root / "mended"

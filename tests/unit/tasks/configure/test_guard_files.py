@@ -339,6 +339,11 @@ CLOSED: dict[str, tuple[str, str]] = {
         "ip rule add pref 1 to 192.0.2.0/24 prohibit",
         "there is no route to 192.0.2.7",
     ),
+    "a rule that forbids sshd alone": (
+        "ip rule add pref 1 ipproto 6 sport 22 prohibit",
+        "there is no route to 192.0.2.7 for port 22",
+    ),
+    "somebody else listens": (': >"$guard/greets"', "sshd listens on 10.0.0.1 port 22 and does not answer"),
     "nobody listens": ("kill $listener; wait $listener", "nothing listens on 10.0.0.1 port 22"),
     "it listens elsewhere": (
         "kill $listener; wait $listener; listen 10.1.0.1",

@@ -146,6 +146,14 @@ def test_a_pattern_that_means_others(value: str) -> None:
         ("[device-x]\nmatch-device=interface-name:eth1\nmanaged=0\n", None),
         ("[device-x]\nmatch-device=except:interface-name:eth0\nmanaged=0\n", None),
         ("[device]\nmanaged=1\n", None),
+        (
+            "[device-x]\nmatch-device=*\nallowed-connections=uuid:other\n",
+            ALONE("allowed-connections=uuid:other"),
+        ),
+        ("[device-x]\nallowed-connections=uuid:u,id:other\n", None),
+        ("[device-x]\nallowed-connections=id:left\n", None),
+        ("[device-x]\nallowed-connections=except:origin:nm-initrd-generator\n", None),
+        ("[device-x]\nmatch-device=interface-name:eth1\nallowed-connections=uuid:other\n", None),
         ("[device]\nwifi.scan-rand-mac-address=no\n", None),
     ],
 )

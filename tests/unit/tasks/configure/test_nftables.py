@@ -12,7 +12,8 @@ import pytest
 from labrun.inventory.model import Host, Lab
 from labrun.inventory.traffic import Firewall, Forward, Nat
 from labrun.outcome import Status
-from labrun.tasks.configure.nftables import FILE, UNIT, NftSection
+from labrun.tasks.configure.nft_loader import OPENRC, SYSTEMD
+from labrun.tasks.configure.nftables import FILE, NftSection
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.fingerprint import fingerprint
@@ -20,6 +21,7 @@ from labrun.tasks.state.item import Item
 from labrun.tasks.state.verdict import Verdict, verdict
 from tests.unit.small_labs import host, lab, network
 
+UNIT = next(iter(SYSTEMD.files))
 BOOT = frozenset({"nft-at-boot", "nft-ssh 22"})
 
 
@@ -152,6 +154,28 @@ def test_what_would_not_outlive_a_reboot_is_made_to(lost: str) -> None:
         plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=files, words=words)
     )
     assert (found.state, found.actual) == ("change", "input drop (1 rule) (not after a reboot)")
+
+
+def test_openrc_loads_it_by_a_service_of_its_own_and_systemd_is_not_asked() -> None:
+    words, rules = frozenset({"nft-by-openrc", "nft-ssh 22"}), listing(INPUT)
+    first = plan("firewall", small(), wanted=rules, words=words)
+    (service,) = OPENRC.files
+    assert first.saves == (FILE, service, *OPENRC.links)
+    assert f"install_file {service} " in first.apply
+    assert "ln -s /etc/init.d/labrun-nftables" in first.apply
+    assert first.commands[-1] == "rc-update add labrun-nftables boot"
+    assert [f"restore {path}\n" in first.undo for path in first.saves] == [True] * 4
+    assert not any("systemctl" in text for text in (first.apply, first.undo, *first.commands))
+    files = {FILE: settled(small())[FILE], **OPENRC.files}
+    at_boot = words | {"nft-at-boot"}
+    assert (
+        item(plan("firewall", small(), found=rules, wanted=rules, files=files, words=at_boot)).state == "ok"
+    )
+    later = item(plan("firewall", small(), found=rules, wanted=rules, files=files, words=words))
+    assert (later.state, later.actual) == ("change", "input drop (1 rule) (not after a reboot)")
+    gone = plan("firewall", small(firewall=False), found=rules, files=files, words=at_boot)
+    assert f"rm -f {' '.join(first.saves)}\n" in gone.apply
+    assert "systemctl" not in gone.apply
 
 
 def test_a_changed_rule_is_shown_and_the_old_table_comes_back_by_undo() -> None:

@@ -284,6 +284,13 @@ def test_a_rule_counts_the_same_with_and_without_its_nic(awk: Path) -> None:
     assert difference(awk, "ip_difference", old, new) == []
 
 
+def test_a_rule_for_a_protocol_without_a_name_is_deleted_by_its_number(awk: Path) -> None:
+    new = [*HOST, "1:\tfrom all ipproto ipproto-6 sport 22 prohibit"]
+    assert difference(awk, "ip_difference", HOST, new) == [
+        "4 rule del pref 1 from all ipproto 6 sport 22 prohibit"
+    ]
+
+
 RUNS = "{} loaded active running A service".format
 ENDED = "{} loaded inactive dead A service".format
 FAILED = "{} loaded failed failed A service".format

@@ -37,6 +37,7 @@ from labrun.tasks.guest.transport import (
     CONNECTION,
     SshTransport,
     _check_sudo,
+    _has_no_sudo,
     fresh_transport,
     port_of,
     register_connection,
@@ -464,6 +465,30 @@ def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None
     _check_sudo(Completed(1, "some output", stderr, 0.1), "lab")
     _check_sudo(Completed(1, "", f"{stderr}cat: x: No such file or directory\n", 0.1), "lab")
     _check_sudo(Completed(2, "", stderr, 0.1), "lab")
+
+
+@pytest.mark.parametrize("said", ["doas: Operation not permitted\n", "doas: Authentication required\n"])
+def test_doas_that_refuses_is_named_with_its_cure(said: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        _check_sudo(Completed(1, "", said, 0.1), "lab")
+    assert caught.value.reason == f"doas does not work for lab without a password: {said.strip()}"
+    assert caught.value.hint == "labrun needs `permit nopass lab` in the guest's /etc/doas.conf"
+
+
+@pytest.mark.parametrize(
+    ("status", "out", "error", "is_missing"),
+    [
+        (127, "", "env: \u2018sudo\u2019: No such file or directory\n", True),
+        (127, "", "env: can't execute 'sudo': No such file or directory\n", True),
+        (127, "", "sh: 1: nmcli: not found\n", False),
+        (127, "x", "env: \u2018sudo\u2019: No such file or directory\n", False),
+        (1, "", "sudo: a password is required\n", False),
+    ],
+)
+def test_doas_is_tried_only_where_there_is_no_sudo(
+    status: int, out: str, error: str, is_missing: bool
+) -> None:
+    assert _has_no_sudo(Completed(status, out, error, 0.1)) is is_missing
 
 
 def test_a_login_loads_paramiko_when_it_has_dialled_and_never_netmiko() -> None:

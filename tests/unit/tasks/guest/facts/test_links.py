@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from labrun.tasks.guest.facts.links import nics_by_mac, parse_links
+from labrun.errors import CommandError
+from labrun.tasks.guest.facts.links import links, nics_by_mac, parse_links
+from labrun.tasks.guest.shell import Captured, Facts
 
 MAC, OTHER = "02:fb:e5:34:30:f5", "02:0c:40:7d:79:ff"
 
@@ -72,3 +74,10 @@ def test_addresses_of_another_scope_or_that_somebody_else_has_do_not_count() -> 
         ("fd00::2/64", "another device has it (duplicate address detection failed)"),
     ]
     assert link.queue == "fq_codel"
+
+
+def test_an_ip_that_is_busybox_s_is_named_with_its_cure() -> None:
+    said = "ip: invalid option -- 'd'\nBusyBox v1.36.1 (2024-06-10) multi-call binary.\n\nUsage: ip ...\n"
+    with pytest.raises(CommandError) as caught:
+        links(Facts({}, {"link": Captured("", 1, said)}, frozenset()))
+    assert str(caught.value) == "ip address: busybox's `ip` prints no JSON: install iproute2"

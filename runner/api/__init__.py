@@ -1,0 +1,1 @@
+"""The Python API: what `import labrun` offers, on top of the commands."""

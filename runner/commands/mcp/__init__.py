@@ -1,0 +1,1 @@
+"""``labrun mcp``: the lab for programs that speak the Model Context Protocol."""
