@@ -1,8 +1,9 @@
 """A page of the documentation as its reader sees it: files to write, commands to type, what they print.
 
-A block is what the comment above it says: ``lab.yaml``, the file; ``added to lab.yaml``, a host more; ``removed
-from lab.yaml``, that host again; ``not typed``, nothing. Else a ``console`` block is typed, and any other is part of
-what the last command has printed. A line ``...`` stands for any number of lines, ``...`` in a line for any text.
+A block is what the comment above it says: ``lab.yaml``, the file; ``added to lab.yaml``, a host more;
+``removed from lab.yaml``, that host again; ``not typed``, nothing. Else a ``console`` block is typed, and any
+other is part of what the last command printed. A line ``...`` stands for any number of lines, ``...`` in a
+line for any text.
 """
 
 from __future__ import annotations

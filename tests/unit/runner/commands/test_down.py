@@ -46,4 +46,4 @@ def test_a_lab_that_was_here_once_is_gone(env: dict[str, str], tmp_path: Path) -
     (tmp_path / "state" / "history" / "past.sqlite").touch()
     done = run_labrun("-y", "--state-dir", "state", "down", "--name", "past", cwd=tmp_path, env=env)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "nothing carries its tag" in done.stdout
+    assert "nothing to remove" in done.stdout

@@ -112,7 +112,7 @@ def test_the_list_has_every_template_on_80_columns(folder: Path) -> None:
             ("--template", "nat", "--from", "x"),
             "error: --template and --from exclude each other\nhint: leave one of them out\n",
         ),
-        (("--from", "x.yml"), "x.yml:1: there is no such file\nerror: x.yml has 1 problem\n"),
+        (("--from", "x.yml"), "x.yml: there is no such file\nerror: x.yml has 1 problem\n"),
         (
             ("--from", "."),
             (
