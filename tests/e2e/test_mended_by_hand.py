@@ -49,9 +49,7 @@ def test_a_setting_of_the_kernel(kvm_network_lab: RunningLab) -> None:
         ("host01", "ip route replace default via 10.116.0.12"),
         ("host02", "ip route add blackhole 10.117.0.11/32"),
         ("host03", "ip address add 10.65.0.99/24 dev eth0"),
-        ("host02", "ip link set dev eth0 mtu 1280"),
-        ("host02", "ip link set dev eth0 arp off"),
     ],
 )
-def test_addresses_routes_and_links(kvm_network_lab: RunningLab, host: str, fault: str) -> None:
+def test_addresses_and_routes(kvm_network_lab: RunningLab, host: str, fault: str) -> None:
     mended(kvm_network_lab, host, fault)
