@@ -12,7 +12,10 @@ from typing import Final, TypeAlias
 
 __all__ = ["Line", "expanded"]
 
-_LOOP: Final = re.compile(r"\s*\(?\s*(\w+)\s*(\.\.\.?)\s*(\w+)\s*\)?\s*\.each\s+do\s*\|\s*(\w+)\s*\|\s*")
+_LOOP: Final = re.compile(
+    r"\s*+(?:\(\s*+)?(\w++)\s*+(\.\.\.?)\s*+(\w++)\s*+(?:\)\s*+)?\.each\s++do\s*+"
+    r"\|\s*+(\w++)\s*+\|\s*+"
+)
 _TIMES: Final = re.compile(r"\s*(\w+)\.times\s+do\s*\|\s*(\w+)\s*\|\s*")
 _CONSTANT: Final = re.compile(r"\s*([A-Z_a-z]\w*)\s*=\s*(?:\"([^\"#]*)\"|'([^']*)'|(\d{1,9}))\s*")
 _OPENS: Final = re.compile(

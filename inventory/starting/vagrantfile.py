@@ -19,7 +19,7 @@ _NETWORK: Final = re.compile(r"(?P<of>\w+)\.vm\.network\s*\(?\s*[:\"'](?P<kind>\
 _PROVIDER: Final = re.compile(r"(?P<of>\w+)\.vm\.provider\b.*\|\s*(?P<as>\w+)[^|]*\|.*")
 _ROOT: Final = re.compile(r"Vagrant\.configure\b.*\|\s*(?P<as>\w+)\s*\|.*")
 _OPTION: Final = re.compile(
-    r":?(?P<key>[a-z_0-9]+)\s*(?:=>|:)\s*(?:\"(?P<text>[^\"]*)\"|'(?P<also>[^']*)'|:?(?P<word>[\w.]+))"
+    r"(?<![a-z_0-9]):?(?P<key>[a-z_0-9]++)\s*+(?:=>|:)\s*+(?:\"(?P<text>[^\"]*)\"|'(?P<also>[^']*)'|:?(?P<word>[\w.]+))"
 )
 _VALUE: Final = re.compile(
     r"(?P<of>\w+)\.(?P<key>vm\.hostname|vm\.box|memory|cpus)\s*=\s*[\"']?(?P<value>[^\"']*?)[\"']?\s*"

@@ -75,6 +75,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "exec": ("labrun exec 'ip -br address'", "labrun exec --hosts @router -- sysctl net.ipv4.ip_forward"),
     "run": ("labrun run backup.py", "labrun run tasks.py:upgrade --set version=2 --hosts @router --dry-run"),
     "console": ("labrun console host01",),
+    "mcp": ("labrun mcp", "labrun --lab ~/lab/lab.yaml mcp --allow-write"),
     "inventory": (
         "labrun inventory -o ssh.conf",
         "labrun inventory -o inventory.yaml",

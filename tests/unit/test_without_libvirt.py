@@ -61,6 +61,12 @@ NEEDS = {
     "fork": ["fork", "trial"],
     "image prune": ["image", "prune"],
     "inventory": ["inventory"],
+    "lesson check": ["lesson", "check"],
+    "lesson hint": ["lesson", "hint"],
+    "lesson score": ["lesson", "score"],
+    "lesson skip": ["lesson", "skip"],
+    "lesson start": ["lesson", "start"],
+    "lesson stop": ["lesson", "stop"],
     "list": ["list"],
     "list --orphans": ["list", "--orphans"],
     "log": ["log", "host01"],
@@ -68,6 +74,7 @@ NEEDS = {
     "net": ["net"],
     "plan": ["plan"],
     "restart": ["restart"],
+    "run": ["run", "task.py"],
     "snapshot diff": ["snapshot", "diff", "good"],
     "snapshot list": ["snapshot", "list"],
     "snapshot remove": ["snapshot", "remove", "good", "-y"],
@@ -94,6 +101,7 @@ NEEDS_NONE = {
     "graph": (["graph"], 0),
     "history": (["history"], 0),
     "image list": (["image", "list"], 0),
+    "init": (["init", "--lab", "new.yaml"], 0),
     "report": (["report", "--html", "page.html"], 0),
     "schema": (["schema"], 0),
     "validate": (["validate"], 0),
@@ -147,6 +155,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     for name, text in (("lab", networks), ("existing", EXISTING)):
         (folder / name).mkdir()
         (folder / name / "lab.yaml").write_text(text, encoding="utf-8")
+        (folder / name / "task.py").write_text("def greet(task):\n    pass\n", encoding="utf-8")
     needs_none = {name: line for name, (line, _) in NEEDS_NONE.items()}
     of_existing = {name: line for name, (line, _) in OF_EXISTING.items()}
     cases = {

@@ -296,8 +296,12 @@ def test_what_a_container_cannot_have_is_an_error_where_it_was_written(tmp_path:
         (
             "lab.yaml:4: defaults.firmware: a is a container, which has no firmware"
             " (`firmware: bios`, or driver: qemu)\n"
+            "     4 | defaults: {firmware: uefi}\n"
+            "       |                      ^^^^\n"
             "lab.yaml:6: hosts.a.disks: a is a container, which has no disks of its own"
             " (`disks: []`, or driver: qemu)\n"
+            "     6 |   a: {networks: {n: dhcp}, driver: lxc, disks: [1]}\n"
+            "       |                                         ^^^^^\n"
             "error: lab.yaml has 2 problems\n"
         ),
     )

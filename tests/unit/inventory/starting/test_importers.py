@@ -162,7 +162,7 @@ def test_what_is_not_understood_is_named(
         ("topology: {nodes: {a: {}, }\n", "a.yml:1: a bracket is not closed"),
         (
             "x" * (1024 * 1024 + 1),
-            "a.yml:1: the file is larger than 1 MiB (a lab file describes a lab, it is not for data)",
+            "a.yml: the file is larger than 1 MiB (a lab file describes a lab, it is not for data)",
         ),
         ("\x00", "a.yml:1: the control character U+0000 is not allowed"),
     ],

@@ -53,7 +53,7 @@ def test_a_wrong_command_line_is_annotated(tmp_path: Path) -> None:
     done = run_labrun("--format", "github", "verify", "--bogus", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == (
-        "::error title=labrun verify::No such option '--bogus'. Did you mean '--verbose'?"
+        '::error title=labrun verify::unknown option "--bogus" (did you mean "--verbose"?)'
         "%0Alabrun verify --help shows its usage\n"
     )
 
@@ -87,7 +87,7 @@ def test_a_run_adds_its_summary_once(
     summary.write_text("# before\n", encoding="utf-8")
     assert run([name]) == 1
     text = summary.read_text(encoding="utf-8")
-    assert text.startswith(f"# before\n## ❌ labrun {name}: demo\n\n1 ok, 1 failed in ")
+    assert text.startswith(f"# before\n## labrun {name}: demo: not ok\n\n1 ok, 1 failed in ")
     assert text.count("## ") == 1
 
 
@@ -104,7 +104,7 @@ def test_an_error_is_a_summary_too(summary: Path, monkeypatch: pytest.MonkeyPatc
 
     offer(monkeypatch, body, name="up")
     assert run(["up"]) == 1
-    assert summary.read_text(encoding="utf-8") == "## ❌ labrun up\n\n**image: no &lt;room&gt; left**\n"
+    assert summary.read_text(encoding="utf-8") == "## labrun up: not ok\n\n**image: no &lt;room&gt; left**\n"
 
 
 def test_what_prints_no_rows_adds_none(summary: Path, tmp_path: Path) -> None:
