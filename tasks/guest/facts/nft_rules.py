@@ -103,8 +103,10 @@ def fits(text: str, packet: Packet) -> bool | None:
         if named is bool(match[1]) and (is_known or not named):
             return False
         sure = sure and (is_known or not named or (len(words) > 1 and not match[1]))
-    if not (_fits_connection(rest, packet) if packet.has_port else _fits_probe(rest, packet)):
+    matches = _fits_connection(rest, packet) if packet.has_port else _fits_probe(rest, packet)
+    if matches is False:
         return False
+    sure = sure and matches is not None
     if packet.icmp:
         rest = _ICMP_TYPE.sub("", rest)
     if packet.state:
@@ -139,21 +141,29 @@ def _fits_probe(rest: str, packet: Packet) -> bool:
     return all((match[1] == "v6") is (packet.source.version == 6) for match in _ICMP.finditer(rest))
 
 
-def _fits_connection(rest: str, packet: Packet) -> bool:
-    """Tell whether a rule's ports, states and protocols can match a new connection, or the answer to one."""
+def _fits_connection(rest: str, packet: Packet) -> bool | None:
+    """Tell whether a rule's ports, states and protocols match a new connection, or the answer to one.
+
+    None if it has ports that cannot be read. A named set may have any.
+    """
     if _OF_OTHERS[packet.proto].search(rest):
         return False
     named, port, state = (
         (_DPORT, packet.port, "new") if packet.port else (_SPORT, packet.answers, "established")
     )
+    sure = True
     for match in named[packet.proto].finditer(rest):
         ranges = [word.strip().partition("-") for word in match[2].strip("{ }").split(",")]
         bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
         known = all(low is not None and high is not None for low, high in bounds)
         among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
-        if known and among is bool(match[1]):
+        if not known and not among:
+            sure = sure and "@" in match[2]
+        elif among is bool(match[1]):
             return False
-    return all(_is_in_state(match, state) for match in _STATE.finditer(rest))
+    if not all(_is_in_state(match, state) for match in _STATE.finditer(rest)):
+        return False
+    return True if sure else None
 
 
 def _is_in_state(match: re.Match[str], state: str) -> bool:
