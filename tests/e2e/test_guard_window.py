@@ -95,7 +95,7 @@ def state(host: str) -> str:
 
 def begun(lab: RunningLab, host: str, *words: str) -> subprocess.Popen[str]:
     """Start to configure one host; its progress comes on stderr, but with --json."""
-    arguments = lab.arguments("--hosts", host, *words)
+    arguments = lab.arguments("-v", "--hosts", host, *words)
     pipe = subprocess.PIPE
     return subprocess.Popen(arguments, env=lab.environment(), stdout=pipe, stderr=pipe, text=True)
 

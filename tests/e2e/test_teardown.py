@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,27 @@ def left(connection: libvirt.virConnect) -> list[str]:
     return [name for name in found if NAME in name]
 
 
+def paused(domain: libvirt.virDomain) -> None:
+    """Pause a machine; a container's processes cannot be stopped while its init still groups them."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            domain.suspend()
+        except libvirt.libvirtError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
 def test_down_in_whatever_state_the_machines_are(connection: libvirt.virConnect, tmp_path: Path) -> None:
     lab = write_lab(tmp_path, LAB)
     try:
         up = lab.json("up", "--no-wait")
         assert up.exit_code == 0, up.bad() or up.stderr
         domains = {host: connection.lookupByName(f"{NAME}-{host}") for host in HOSTS}
-        domains["paused"].suspend()
+        paused(domains["paused"])
         # Somebody looks at its console, and somebody stands in its files.
         console = connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
         domains["console"].openConsole(None, console, 0)  # type: ignore[arg-type]

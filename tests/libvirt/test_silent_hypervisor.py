@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[list[str], bool | None]] = {
     "report": (["report", "--html", "page.html"], False),
     "break": (["break"], True),
     "mend": (["mend"], True),
+    "lesson": (["lesson", "start"], True),
+    "init": (["init", "--lab", "new.yaml"], False),
+    "run": (["run", "hello.py"], True),
+    "mcp": (["mcp"], False),  # its tools ask, each by a labrun of its own
     "status": (["status"], True),
     "net": (["net"], True),
     "capture": (["capture", "a"], True),
@@ -105,6 +109,7 @@ def lab_in(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     # For root the lock of a lab is one for the machine.
     (folder / "lab.yaml").write_text(LAB.format(name=folder.name))
+    (folder / "hello.py").write_text("def hello(task):\n    pass\n")
     return folder
 
 
