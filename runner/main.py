@@ -25,7 +25,8 @@ from labrun.runner.cli.options import format_option_sections, global_options
 from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import say, use_lossy_streams
 from labrun.runner.commands import VERBS
-from labrun.runner.verb import Terminated, VerbCommand, emit
+from labrun.runner.showing import emit
+from labrun.runner.verb import Terminated, VerbCommand
 from labrun.state_folders import give_a_home
 
 __all__ = ["VERBS", "cli", "main", "run"]

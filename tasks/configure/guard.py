@@ -24,11 +24,11 @@ from labrun.tasks.configure.guard_script import (
     trigger,
 )
 from labrun.tasks.configure.plan import HostPlan, Seen
+from labrun.tasks.configure.unmet import unmet
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
-from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Guard", "clear_leftover", "close", "confirming_seconds"]
 
@@ -145,14 +145,7 @@ class Guard:
         mute = silent(now.facts, _gateways(plan))
         if mute:
             return f"the gateway {mute[0]} does not answer"
-        return (
-            _unmet(plan, now.plan)
-            or _broken(plan, now.plan)
-            or _lost(plan, now.plan)
-            or _new_unit_fault(plan, now.plan)
-            or self._next_boot(before, now)
-            or self._cut_off()
-        )
+        return unmet(plan, now.plan) or self._next_boot(before, now) or self._cut_off()
 
     def _next_boot(self, before: Seen, now: Seen) -> str | None:
         """Return why labrun could not log in after the next boot; None where it never does."""
@@ -209,56 +202,6 @@ class Guard:
 
 def _gateways(plan: HostPlan) -> list[str]:
     return [address for part in plan.sections for address in part.gateways]
-
-
-def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return which of the changes is not in place."""
-    after = {part.section: part for part in now.sections}
-    for part in guarded(plan):
-        left = after.get(part.section)
-        if not part.partial and left is not None and left.apply:
-            return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take effect"
-    return None
-
-
-def _broken(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what was as declared before the change and no longer is: a side effect of its command.
-
-    A unit, a file or a name is not needed to log in: it fails on its own row.
-    """
-    held = {key for key, item in plan.items().items() if item.state == "ok"}
-    for part in now.sections:
-        if part.partial or part.harmless:
-            continue
-        names = [item.name for item in part.changes if (part.section, item.name) in held]
-        if names:
-            return (
-                ", ".join(f"{part.section} {name}" for name in names) + " was as declared before this change"
-            )
-    return None
-
-
-def _lost(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what could be determined before and no longer can, whichever section changed."""
-    found = now.items()
-    alone = {part.section for part in plan.sections if part.partial}
-    for (section, name), item in plan.items().items():
-        here = found.get((section, name))
-        if here is None or here.state != "refused" or item.state == "refused":
-            continue
-        # Findings of the plan, such as a file that takes precedence, are nothing new.
-        if here.why == item.why or (section in alone and item.state == "change"):
-            continue
-        return here.why or f"{section} {name} cannot be determined"
-    return None
-
-
-def _new_unit_fault(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return why the next boot would no longer start sshd: there is a row of its unit only then."""
-    for (section, name), item in now.items().items():
-        if section == SSHD.name and name.endswith(".service") and (section, name) not in plan.items():
-            return item.why
-    return None
 
 
 def _tell(transport: Transport, occasion: str, run: str) -> bool:

@@ -27,6 +27,7 @@ from labrun.runner.commands.drift.earlier import (
     moved_lines,
 )
 from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
+from labrun.runner.commands.drift.logged import log_line, log_lines
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session
 from labrun.runner.verb import verb
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from labrun.runner.engine.out_of_band import Rows
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import RawResults
-    from labrun.tasks.drift.journal import Line, Logged
+    from labrun.tasks.drift.journal import Logged
     from labrun.tasks.drift.judge import Seen
     from labrun.tasks.drift.task import DriftSpec
     from labrun.tasks.provision.planning import LabPlan
@@ -105,7 +106,7 @@ def drift_report(session: Session, drift: Drift) -> Report:
     notes = [
         *last_lines(drift.last_ok),
         *moved_lines(drift.moved),
-        *(line for host, log in drift.logged.items() for line in _log_lines(host, log)),
+        *(line for host, log in drift.logged.items() for line in log_lines(host, log)),
     ]
     last_ok = [
         {"host": host, "section": section, "name": name, "at": moment(at)}
@@ -135,7 +136,7 @@ def _details(drift: Drift) -> dict[tuple[str, str, str], list[Detail]]:
     for row in drift.rows:
         log = drift.logged.get(row.host)
         if row.status in _MOVED and log is not None and log.lines:
-            lines = [("log", _line(line)) for line in log.lines if not line.labrun][-_LOGGED:]
+            lines = [("log", log_line(line)) for line in log.lines if not line.labrun][-_LOGGED:]
             details.setdefault((row.host, row.section, row.name), []).extend(lines)
     return details
 
@@ -332,20 +333,3 @@ def _fingerprint(session: Session) -> str:
         return ""
     blob = base64.b64decode(session.state.public_key.split()[1])
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def _log_lines(host: str, log: Logged) -> list[str]:
-    since = f" since {local(log.since)}" if log.since else ""
-    if log.ahead:
-        since += f" (its clock is {how_long(abs(log.ahead))} {'ahead' if log.ahead > 0 else 'behind'})"
-    if not log.lines:
-        return [f"{host} logged nothing about it{since}"]
-    head = f"{host} logged{since}:" if not log.left_out else f"{host} logged{since}, the last lines:"
-    return [head, *(f"    {_line(line)}" for line in log.lines)]
-
-
-def _line(line: Line) -> str:
-    from labrun.runner.cli.terminal import printable
-
-    mark = " (labrun)" if line.labrun and line.source != "labrun" else ""
-    return f"{local(line.time)} {line.source}{mark}: {printable(line.text.strip())}"
