@@ -34,7 +34,7 @@ hosts: {a: {networks: {n: 10.9.1.5}}}
 }
 # The lines that tell of progress, and how long something took.
 _PROGRESS = re.compile(r"^ +[0-9.]+ s  .*\n", re.MULTILINE)
-_SECONDS = re.compile(r"in [0-9.]+ s$|[0-9]{4}-[0-9T:-]+Z(-[0-9a-f]{4})?", re.MULTILINE)
+_SECONDS = re.compile(r"in [0-9.]+ s\b|[0-9]{4}-[0-9T:-]+Z(-[0-9a-f]{4})?", re.MULTILINE)
 RECORDED = ("plan", "verify", "stop", "-y down", "drift")
 EXISTING_ONLY = ("verify", "drift", "stop")
 READING = ("status", "inventory --format json", "graph --format ascii")
