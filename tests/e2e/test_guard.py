@@ -59,19 +59,20 @@ class Case:
     after: str = ""
 
 
-NO_LOGIN = "no new login .*; the host rolled back"
+# A login that comes in while the address is on its way out ends in the middle.
+NO_LOGIN = "(no new login .*|the new login was lost: .*); the host rolled back"
 REFUSED = "no new login after the change: .* port 22 refused the connection; the host rolled back"
 CASES = {
     # On a slow host the new login may come before the NIC has lost its address.
     "address": Case(
         "rolled-back",
-        "(no new login .*|it was set but did not take effect); the host rolled back",
+        "(no new login .*|the new login was lost: .*|it was set but did not .*); the host rolled back",
         nmcli="ipv4.addresses: 10.99.0.5/24",
     ),
     "prefix": Case("rolled-back", NO_LOGIN, nmcli="ipv4.addresses: 10.60.1.12/32", more="gateway: none"),
     "device": Case(
         "rolled-back",
-        "(eth0 did not come up.*|no new login .*); the host rolled back",
+        "(eth0 did not come up.*|no new login .*|the new login was lost: .*); the host rolled back",
         nmcli="802-1x.eap: md5, 802-1x.identity: x, 802-1x.password: x",
     ),
     "lockout": Case(
