@@ -40,7 +40,8 @@ _COMPLETIONS: Final = {
     "fish": "usr/share/fish/vendor_completions.d/labrun.fish",
 }
 _LAB: Final = "/etc/labrun/%i.yaml"
-_STATE: Final = "-/root/.local/state/labrun"
+# %h is the home of whoever runs the unit, as systemd fills it in.
+_STATE: Final = "-%h/.local/state/labrun"
 
 
 def build(out: Path) -> Path:

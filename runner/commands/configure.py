@@ -15,6 +15,7 @@ from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.cli.rollout_options import rollout_options
 from labrun.runner.commands.completions import complete_sections
 from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
@@ -43,17 +44,7 @@ _WOULD_CHANGE = 3
     shell_complete=complete_sections,
     help="Only these sections, such as nmcli or sysctl,sshd.",
 )
-@click.option(
-    "--canary",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Start with N hosts, then 2N, 4N and so on, one batch after the other.",
-)
-@click.option(
-    "--max-fail",
-    metavar="N|P%",
-    help="Stop starting hosts once more than N hosts, or P percent, have failed; 0 with --canary.",
-)
+@rollout_options
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -15,6 +15,7 @@ from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.cli.rollout_options import rollout_options
 from labrun.runner.commands.user_tasks.loading import UserTask, load_task, parameters_of
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout, max_fail_of
@@ -36,17 +37,7 @@ _SECONDS = 180.0
 )
 @click.option("--dry-run", is_flag=True, help="Run the task as a dry run: task.is_dry_run() is true.")
 @click.option("--diff", is_flag=True, help="Show the diffs that the task returned.")
-@click.option(
-    "--canary",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Start with N hosts, then 2N, 4N and so on, one batch after the other.",
-)
-@click.option(
-    "--max-fail",
-    metavar="N|P%",
-    help="Stop starting hosts once more than N hosts, or P percent, have failed; 0 with --canary.",
-)
+@rollout_options
 @click.argument("place", metavar="FILE.py[:TASK]", type=click.Path())
 def command(
     invocation: Invocation,
