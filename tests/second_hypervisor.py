@@ -73,8 +73,12 @@ NEWER = Kind(
 
 @dataclass
 class SecondHypervisor:
-    """One that runs. ``folder`` has ``ssh``, the ~/.ssh of who works from beside the first libvirtd."""
+    """One that runs: the host ``far`` of the lab ``outer``.
 
+    ``folder`` has ``ssh``, the ~/.ssh of who works from beside the first libvirtd.
+    """
+
+    outer: RunningLab
     folder: Path
     domain: str
     address: str
@@ -164,10 +168,10 @@ def second_hypervisor(folder: Path, kind: Kind) -> Iterator[SecondHypervisor]:
     outer = RunningLab(folder / "outer" / "lab.yaml", folder / "outer" / "state")
     outer.path.parent.mkdir()
     outer.path.write_text(text, encoding="utf-8")
-    made = SecondHypervisor(folder, f"{name}-far", kind.address)
+    made = SecondHypervisor(outer, folder, f"{name}-far", kind.address)
     try:
         _done(outer, "up", "--no-wait")
-        _give_tun(made, outer)
+        _give_tun(made)
         _equip(made)
         yield made
     finally:
@@ -179,14 +183,14 @@ def _done(outer: RunningLab, *words: str) -> None:
     assert done.exit_code == 0, done.bad() or done.stderr
 
 
-def _give_tun(made: SecondHypervisor, outer: RunningLab) -> None:
+def _give_tun(made: SecondHypervisor) -> None:
     device = made.folder / "tun.xml"
     device.write_text(_TUN, encoding="utf-8")
     # Not while it runs: libvirt 9.0 would make a block device of it.
     attach = ["virsh", "-q", "-c", "lxc:///system", "attach-device", made.domain, str(device), "--config"]
     subprocess.run(attach, check=True, capture_output=True)
-    _done(outer, "-y", "stop")
-    _done(outer, "up")
+    _done(made.outer, "-y", "stop")
+    _done(made.outer, "up")
 
 
 def _equip(made: SecondHypervisor) -> None:
