@@ -28,7 +28,7 @@ _LAYERS = places.ROOT / "tests" / "hypervisor_image"
 _LAB = """\
 name: {name}
 hypervisor: lxc:///system
-defaults: {{image: {image}, memory: 4096, vcpus: 2}}
+defaults: {{image: {image}, memory: 6144, vcpus: 2}}
 networks: {{wire: {{mode: isolated, cidr: {subnet}.0/24}}}}
 hosts: {{far: {{networks: {{wire: {subnet}.11}}}}}}
 """
@@ -202,6 +202,11 @@ def _equip(made: SecondHypervisor) -> None:
         f"for user in {_USERS}; do home=$(getent passwd $user | cut -d : -f 6)\n"
         f"install -d -m 700 $home/.ssh; echo {shlex.quote(own.public)} >>$home/.ssh/authorized_keys\n"
         "chown -R $user: $home/.ssh; done"
+    )
+    # libvirt 11 asks logind at each start of a VM, and in a container of labrun that is off: 25 seconds each.
+    made.inside(
+        "rm -f /etc/systemd/system/systemd-logind.service.d/labrun.conf; systemctl daemon-reload 2>&1;"
+        " systemctl start systemd-logind 2>&1"
     )
     wait_until(made.domain, "virsh -c qemu:///system version >/dev/null 2>&1")
     host_key = made.inside("cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub").strip()
