@@ -12,7 +12,7 @@ from labrun.state import SSH_PORT
 
 __all__ = ["require_way"]
 
-_SECONDS = 10.0
+_SECONDS = 60.0
 _LOOPBACK = "127.0.0.1"
 
 
