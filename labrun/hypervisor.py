@@ -18,6 +18,7 @@ from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
 from labrun.libvirt_calls import is_blocked, opened, watch
 from labrun.libvirt_package import is_libvirt_missing, not_installed
+from labrun.remote_refusals import remote_refusal
 
 if TYPE_CHECKING:
     from libvirt import virConnect
@@ -94,10 +95,12 @@ def _opened(libvirt: Any, uri: str) -> Any:
     try:
         connection = libvirt.open(uri)
     except libvirt.libvirtError as error:
+        said = _reason(error)
+        known = remote_refusal(uri, said)
         raise HypervisorError(
-            f"cannot open {uri}: {_reason(error)}",
+            f"cannot open {uri}: {known.reason if known else said}",
             step="libvirt",
-            hint=_hint(libvirt, uri, error),
+            hint=known.hint if known else _hint(libvirt, uri, error),
         ) from error
     opened(connection, uri)
     return connection

@@ -20,6 +20,7 @@ from labrun.runner.engine.session import Session, hypervisor_engine, open_sessio
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab, plan_rows
+from labrun.tasks.provision.remote_way import require_way
 from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def bring_up(session: Session, wishes: Wishes) -> list[Outcome]:
     plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
     if refused := refusal(session, plan, prune=wishes.prune and subset is None):
         return refused + existing
+    if wishes.wait:
+        require_way(session.lab, session.uri, [item.spec.host for item in plan.machines])
     _ask(session, plan, wishes)
     session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)

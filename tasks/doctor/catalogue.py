@@ -55,7 +55,8 @@ def examine(facts: Facts) -> list[Finding]:
     found: list[Finding] = []
     for check in CHECKS:
         if check.only_here and not facts.is_here:
-            found.append(Finding(check.name, Status.SKIPPED, "on another machine: run `labrun doctor` there"))
+            what = f"{check.name}: run `labrun doctor` on that machine"
+            found.append(Finding(check.name, Status.SKIPPED, what))
         else:
             found += check.judge(facts)
     return found

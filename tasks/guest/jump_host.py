@@ -102,6 +102,23 @@ class JumpHosts:
         tunnel.introduce()
         return tunnel
 
+    def require_forwarding(self, jump: Options, host: str, port: int, timeout: float) -> None:
+        """Have a jump host connect to an address: whether anybody answers there does not matter.
+
+        Raises UnreachableError, and JumpHostError for a jump host that refuses the login or the forwarding.
+        """
+        from labrun.tasks.guest.tunnel import open_tunnel
+
+        through = self._of(jump)
+        login = through.login(jump, timeout)
+        if login.transport is None:
+            raise UnreachableError(f"the connection to {through.name} is lost", step="connect")
+        try:
+            open_tunnel(login.transport, through.name, host, port, timeout).close()
+        except UnreachableError:
+            if not login.is_alive():
+                raise
+
     def _of(self, jump: Options) -> _JumpHost:
         # Not by address: that may change while the hosts behind it are being worked on.
         key = tuple(jump.get(option) for option in ("name", "username", "key_file", "alt_key_file"))

@@ -29,6 +29,8 @@ from labrun.tasks.provision.volumes import (
 
 __all__ = ["backing_volumes", "bring_image", "find_image_volume", "no_disk", "prune_versions", "volume_name"]
 
+_MB = 1_000_000
+
 
 def no_disk(image: str) -> HypervisorError:
     """Return the error for an image that neither the controller nor the hypervisor has."""
@@ -82,10 +84,15 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
         raise no_disk(image)
     pool = ensure_pool(connection, where)
 
-    def show(share: float) -> None:
-        report(HYPERVISOR, "image", f"{image}: {share:.0%} uploaded")
+    disk = image_paths(image).disk
+    size = disk.stat().st_size
 
-    done = upload_image(connection, pool, name, image_paths(image).disk, show)
+    def show(share: float) -> None:
+        report(HYPERVISOR, "upload", f"{image}: {share * size / _MB:.0f} of {size / _MB:.0f} MB, {share:.0%}")
+
+    # A stage of its own, so that each image has its line where there is no terminal.
+    report(HYPERVISOR, "upload", f"{image}: {size / _MB:.0f} MB")
+    done = upload_image(connection, pool, name, disk, show)
     if done:
         # Until the refresh, libvirt takes the volume for a raw one and lists it as such.
         refresh(pool)

@@ -12,8 +12,9 @@ import pytest
 
 from tests.labs import EXAMPLES, RunningLab
 from tests.leftovers import without_leftovers
+from tests.second_hypervisor import NEWER, OLDER, SecondHypervisor, second_hypervisor
 
-__all__ = ["configured_lab", "example", "running_lab", "without_leftovers", "write_lab"]
+__all__ = ["configured_lab", "example", "newer", "older", "running_lab", "without_leftovers", "write_lab"]
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +93,17 @@ def kvm_network_lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) 
         yield lab
     finally:
         lab.run("-y", "down")
+
+
+@pytest.fixture(scope="session")
+def older(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondHypervisor]:
+    """A second hypervisor with the libvirt of Debian 12."""
+    with second_hypervisor(tmp_path_factory.mktemp("older"), OLDER) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def newer(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecondHypervisor]:
+    """A second hypervisor with the libvirt of Debian 13."""
+    with second_hypervisor(tmp_path_factory.mktemp("newer"), NEWER) as made:
+        yield made

@@ -122,7 +122,7 @@ def test_each_cause_has_its_own_remedy(uri: str, refusal: Refusal, user: User, h
         ("foo:///system", OTHERS),
         (
             "qemu+ssh://127.0.0.1:1/system",
-            "`ssh -p 1 127.0.0.1 virsh -c qemu:///system list` must work without asking for anything",
+            "start its sshd, or name the port: qemu+ssh://USER@HOST:PORT/system",
         ),
         ("qemu+tls://127.0.0.1/system", CERTIFICATES),
     ],

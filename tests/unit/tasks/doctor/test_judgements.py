@@ -183,9 +183,17 @@ def test_a_newer_libvirt_is_not_saved_by_rules_in_another_table() -> None:
         assert finding.matters == f"{modes} networks cannot reach other networks"
 
 
+def test_what_only_the_other_machine_can_see_is_named() -> None:
+    skipped = [each for each in examine(replace(WELL, is_here=False)) if each.status is Status.SKIPPED]
+    assert [each.what for each in skipped] == [
+        f"{e.name}: run `labrun doctor` on that machine" for e in skipped
+    ]
+    assert "firewall" in {each.name for each in skipped}
+
+
 FINDINGS = [
     Finding("libvirt", Status.OK, "libvirt 9.0.0, qemu:///system and lxc:///system answer"),
-    Finding("memory", Status.SKIPPED, "on another machine: run `labrun doctor` there"),
+    Finding("memory", Status.SKIPPED, "memory: run `labrun doctor` on that machine"),
     Finding(
         "bridge-nf",
         Status.WARNING,
@@ -197,7 +205,7 @@ FINDINGS = [
 ]
 NARROW = f"""\
 ok    libvirt 9.0.0, qemu:///system and lxc:///system answer
--     on another machine: run `labrun doctor` there
+-     memory: run `labrun doctor` on that machine
 warn  bridges pass their frames to iptables: bridge-nf-call-iptables is 1
         matters  what guests of one network send each other passes this
                  machine's filter and masquerading

@@ -152,6 +152,17 @@ def test_a_jump_host_that_lets_nobody_through(end: LoopbackSshd, tmp_path: Path)
     )
 
 
+def test_whether_it_forwards_can_be_asked_where_nobody_listens(jump: LoopbackSshd, tmp_path: Path) -> None:
+    SHARED.require_forwarding(options_of(jump), "127.0.0.1", free_port(), 10)
+    with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, pytest.raises(JumpHostError) as caught:
+        SHARED.require_forwarding(options_of(shut), "127.0.0.1", free_port(), 10)
+    assert caught.value.reason == "its jump host gate does not forward connections"
+    SHARED.close()
+    with pytest.raises(UnreachableError) as gone:
+        SHARED.require_forwarding({**options_of(jump), "port": free_port()}, "127.0.0.1", 1, 10)
+    assert "refused the connection" in gone.value.reason
+
+
 def test_of_many_that_it_refuses_at_once_each_hears_why(end: LoopbackSshd, tmp_path: Path) -> None:
     """paramiko has room for one refusal a connection: the others were said not to answer in time."""
     with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, ThreadPoolExecutor(16) as pool:
