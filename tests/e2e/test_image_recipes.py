@@ -238,6 +238,22 @@ def test_what_somebody_changed_is_seen_and_put_right(guests: Guests) -> None:
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
+def test_an_address_that_moves_is_followed(guests: Guests) -> None:
+    """Its only way in is the old one: what the file says is set without a login."""
+    net = f"10.{guests.image.number}"
+    path = guests.lab.path.with_name("moved.yaml")
+    path.write_text(guests.image.lab.replace(f"{net}.1.11", f"{net}.1.77"), encoding="utf-8")
+    for lab, address in ((RunningLab(path, guests.lab.state), f"{net}.1.77"), (guests.lab, f"{net}.1.11")):
+        up = lab.json("up", "--configure")
+        assert up.exit_code == 0, up.bad()
+        (ready,) = up.of("ready", "one")
+        assert f"ready at {address}" in ready["actual"], ready
+        again = lab.json("up", "--configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    verified = guests.lab.json("verify")
+    assert verified.exit_code == 0, verified.bad()
+
+
 def test_a_restart_brings_all_of_it_back(guests: Guests) -> None:
     assert guests.lab.run("restart").exit_code == 0
     again = guests.lab.json("up")
