@@ -226,17 +226,6 @@ def test_what_cannot_be_is_refused_with_the_reason(
     assert (item.state, item.why, plan.apply) == ("refused", why, "")
 
 
-def test_a_vlan_is_refused_wherever_it_stands_in_the_file_and_its_nic_is_set_all_the_same() -> None:
-    wanted = want()
-    vlan = {**wanted["profiles"][0], "network": "users", "device": "vlan20"}
-    for profiles in ([vlan, *wanted["profiles"]], [*wanted["profiles"], vlan]):
-        plan = Nmcli().plan({**wanted, "profiles": profiles}, facts({MAIN: SOURCE, OWN: WANTED}))
-        found = {item.name: (item.state, item.why) for item in plan.items}
-        assert found["users"] == ("refused", "VLANs need NetworkManager, and ifupdown has this NIC")
-        assert found["left"][0] == ("ok" if profiles[0] is not vlan else "change")
-        assert "users" not in plan.apply
-
-
 SECOND = {
     "ifindex": 3,
     "ifname": "eth1",
