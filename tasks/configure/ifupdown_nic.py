@@ -133,8 +133,9 @@ class IfupdownNic:
             return "no single NIC here has an address of this network: name its `mac`"
         if link.interface in self.taken:
             return f"{link.interface} is the NIC of {self.taken[link.interface]} already"
-        if not _reads_folder(self.state.files.get(MAIN, "")):
-            return f"{MAIN} does not read {FOLDER}: add `source {FOLDER}/*` to it"
+        fault = _folder_fault(self.state.files.get(MAIN, ""), is_ng=self.state.is_ng)
+        if fault is not None:
+            return fault
         path = file_path(self.profile.nic)
         for other in stanzas(self.state.files, link.interface):
             if other != path and not self._goes(other, path):
@@ -169,10 +170,18 @@ class IfupdownNic:
         return replace(shown, refused=why) if item.state == "ok" else replace(shown, note=why)
 
 
-def _reads_folder(main: str) -> bool:
+def _folder_fault(main: str, *, is_ng: bool) -> str | None:
+    """Return why labrun's files would not be read, None if they are."""
     words = (line.split() for line in main.splitlines())
-    sources = (f"{FOLDER}/*", FOLDER, "interfaces.d/*", "interfaces.d")
-    return any(len(each) == 2 and each[0].startswith("source") and each[1] in sources for each in words)
+    sources = {each[1]: each[0] for each in words if len(each) == 2 and each[0].startswith("source")}
+    # It takes a pattern for the name of a file, and without that file it brings nothing up.
+    patterns = [f"{sources[each]} {each}" for each in sources if is_ng and "*" in each]
+    if patterns:
+        wanted = f"write `source-directory {FOLDER}`"
+        return f"ifupdown-ng does not know the pattern in `{patterns[0]}` of {MAIN}: {wanted}"
+    if {f"{FOLDER}/*", FOLDER, "interfaces.d/*", "interfaces.d"} & sources.keys():
+        return None
+    return f"{MAIN} does not read {FOLDER}: add `source-directory {FOLDER}` to it"
 
 
 def _lines_diff(text: str, stored: str) -> list[str]:

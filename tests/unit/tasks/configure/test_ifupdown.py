@@ -190,7 +190,7 @@ def test_whatever_is_off_is_put_right(found: Facts, lines: str) -> None:
         (
             {MAIN: "iface eth0 inet dhcp\n"},
             {},
-            f"{MAIN} does not read {MAIN}.d: add `source {MAIN}.d/*` to it",
+            f"{MAIN} does not read {MAIN}.d: add `source-directory {MAIN}.d` to it",
         ),
         (
             {MAIN: f"{SOURCE}iface eth0 inet dhcp\n"},
@@ -255,6 +255,21 @@ def with_second(files: Mapping[str, str]) -> Facts:
     found = facts(files, up="lo=lo\neth0=eth0\neth1=eth1\n")
     links = [*json.loads(found.commands["link"].text), SECOND]
     return Facts({}, {**found.commands, "link": Captured(json.dumps(links), 0)}, found.words)
+
+
+def test_ifupdown_ng_knows_no_pattern_and_is_told_the_folder() -> None:
+    """With the pattern it cannot read any of its files, and brings up nothing."""
+    ng = ("ifupdown", "ifupdown-ng")
+    plan, item = planned(facts({MAIN: SOURCE, OWN: WANTED}, words=ng))
+    why = f"ifupdown-ng does not know the pattern in `{SOURCE.strip()}` of {MAIN}"
+    assert (item.state, item.why, plan.apply) == (
+        "refused",
+        f"{why}: write `source-directory {MAIN}.d`",
+        "",
+    )
+    told = {MAIN: f"source-directory {MAIN}.d\n", OWN: WANTED}
+    for words in (ng, ng[:1]):
+        assert planned(facts(told, words=words))[1].state == "ok"
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
