@@ -44,7 +44,7 @@ class Link:
     another one is set. ``kind`` is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the
     device of this host that it stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if
     there is none. ``unusable`` are addresses that do not count, with the reason. ``index`` is the kernel's
-    number of it, 0 if it is not known.
+    number of it, 0 if it is not known. ``tag`` is that of a VLAN device (1 to 4094), 0 for any other.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Link:
     held: tuple[LinkAddress, ...] = ()
     unusable: tuple[tuple[IPv4Interface | IPv6Interface, str], ...] = ()
     index: int = 0
+    tag: int = 0
 
     @property
     def is_stacked(self) -> bool:
@@ -109,11 +110,14 @@ def nics_by_mac(found: Iterable[Link]) -> dict[str, Link]:
 
 def _link(link: Mapping[str, Any]) -> Link:
     flags = as_list(link.get("flags", []), _WHAT)
+    made = as_object(link.get("linkinfo") or {}, _WHAT)
+    kind = as_text(made.get("info_kind", ""), _WHAT)
+    data = as_object(made.get("info_data") or {}, _WHAT) if kind == "vlan" else {}
     return Link(
         name=as_text(link.get("ifname"), _WHAT),
         mac=as_text(link.get("address", ""), _WHAT).lower(),
         burned_in=as_text(link.get("permaddr", ""), _WHAT).lower(),
-        kind=as_text(as_object(link.get("linkinfo") or {}, _WHAT).get("info_kind", ""), _WHAT),
+        kind=kind,
         on=as_text(link.get("link") or "", _WHAT),
         port_of=as_text(link.get("master", ""), _WHAT),
         is_ethernet=link.get("link_type") == "ether",
@@ -125,6 +129,7 @@ def _link(link: Mapping[str, Any]) -> Link:
         held=tuple(_addresses(link)),
         unusable=tuple(_unusable(link)),
         index=as_integer(link.get("ifindex", 0), _WHAT),
+        tag=as_integer(data.get("id", 0), _WHAT),
     )
 
 

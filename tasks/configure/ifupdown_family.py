@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,20 +74,22 @@ class Ifupdown:
         from labrun.tasks.configure.ifupdown_nic import IfupdownNic
         from labrun.tasks.configure.ifupdown_script import IfupdownWork, apply_ifupdown, undo_ifupdown
         from labrun.tasks.configure.networkd_nic import usual_metric
+        from labrun.tasks.configure.vlan_device import carriers_first
 
         work = IfupdownWork()
         taken: dict[str, str] = {}
-        for position, profile in enumerate(profiles):
+        for position, profile in carriers_first(profiles):
             IfupdownNic(profile, facts, state, taken, usual_metric(position), want["exclusive"]).plan(work)
+        work.in_order_of(profile.nic for profile in profiles)
         spared = _spared(profiles, state, taken, work)
-        _strangers(want, profiles, state, work, spared)
+        _strangers(want, profiles, facts, state, work, spared)
         _leave(spared, state, work)
         touched = tuple(dict.fromkeys([*work.write, *work.remove]))
         return SectionPlan(
             NMCLI.name,
             tuple(work.items),
             apply=apply_ifupdown(work),
-            undo=undo_ifupdown(touched, work.was) if touched or work.bring else "",
+            undo=undo_ifupdown(touched, work.was, work.devices_back) if touched or work.bring else "",
             commands=tuple(work.commands),
             saves=touched,
             seconds=20 + 40 * len(work.bring),
@@ -98,8 +101,6 @@ class Ifupdown:
 def _profile(raw: Mapping[str, Any]) -> Profile:
     """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
     profile = Profile.plain(raw)
-    if profile.device:
-        return replace(profile, fault="VLANs need NetworkManager, and ifupdown has this NIC")
     if not raw["properties"]:
         return profile
     names = ", ".join(raw["properties"])
@@ -126,7 +127,12 @@ def _leave(spared: frozenset[str], state: IfupdownState, work: IfupdownWork) -> 
 
 
 def _strangers(
-    want: Json, profiles: list[Profile], state: IfupdownState, work: IfupdownWork, spared: frozenset[str]
+    want: Json,
+    profiles: list[Profile],
+    facts: Facts,
+    state: IfupdownState,
+    work: IfupdownWork,
+    spared: frozenset[str],
 ) -> None:
     """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
     kept = {file_path(profile.nic) for profile in profiles} | set(work.remove)
@@ -143,3 +149,23 @@ def _strangers(
         work.items.append(Item(name.removeprefix("labrun-"), NOTHING, have, seen=seen, words=words))
         work.remove.append(path)
         work.commands.append(f"rm -f {quote(path)}")
+    if not existing:
+        own = "".join(text for path, text in state.files.items() if path.startswith(PREFIX))
+        made = {match[1] for match in re.finditer(r"^iface (vlan[0-9-]+) ", own, re.MULTILINE)}
+        _former_devices(made - {profile.device for profile in profiles}, facts, state, work)
+
+
+def _former_devices(names: Collection[str], facts: Facts, state: IfupdownState, work: IfupdownWork) -> None:
+    """Add what removes the devices of former VLANs, which ifupdown leaves."""
+    from labrun.tasks.configure.ifupdown_script import PreviousStanza
+    from labrun.tasks.configure.vlan_device import DeviceChange, vlan_in
+
+    for name in sorted(names):
+        have = vlan_in(facts, name)
+        link = state.vlans.get(have.name) if have is not None else None
+        if have is None or link is None:
+            continue
+        change = DeviceChange("", None, have)
+        work.has_device(change)
+        work.commands += change.typed
+        work.was.append(PreviousStanza(have.name, link.is_up, state.nics[have.name].mtu))

@@ -21,21 +21,22 @@ def file_path(nic: str) -> str:
     return f"{PREFIX}{nic}"
 
 
-def file_text(sections: Sections, interface: str, metric: int) -> str:
+def file_text(sections: Sections, interface: str, metric: int, below: str = "") -> str:
     """Return the stanzas of an interface; ``metric`` is that of the routes for which none is given.
 
-    Without one, a default would take the place of another NIC's.
+    Without one, a default would take the place of another NIC's. ``below`` is the NIC that carries a VLAN.
     """
     four, six = intent(sections, 4), intent(sections, 6)
     announced = six.method == "auto" and "ipv6" in sections
-    lines = [f"auto {interface}", *_family4(sections, four, interface, metric, announced=announced)]
+    lines = [f"auto {interface}"]
+    lines += _family4(sections, four, interface, metric, below, announced=announced)
     if announced or six.addresses:
         lines += _family6(sections, six, interface, metric)
     return "".join(f"{line}\n" for line in lines)
 
 
 def _family4(
-    sections: Sections, meant: Intent, interface: str, metric: int, *, announced: bool
+    sections: Sections, meant: Intent, interface: str, metric: int, below: str, *, announced: bool
 ) -> Iterator[str]:
     method = "static" if meant.addresses else "manual"
     if meant.method == "auto":
@@ -43,6 +44,11 @@ def _family4(
     yield f"iface {interface} inet {method}"
     if method == "static":
         yield f"    address {meant.addresses[0]}"
+    if below:
+        own, tag = sections["ethernet"]["cloned-mac-address"], sections["vlan"]["id"]
+        yield f"    pre-up ip link set dev {below} up"
+        make = f"ip link add link {below} name $IFACE address {own} type vlan id {tag}"
+        yield f"    pre-up [ -e /sys/class/net/$IFACE ] || {make}"
     # Before anything takes the link up, so in the first stanza. 2: a router takes what another announces.
     yield f"    pre-up echo {2 if announced else 0} >{_ACCEPT_RA} || :"
     mtu = sections.get("ethernet", {}).get("mtu", "")

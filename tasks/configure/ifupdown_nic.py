@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from labrun.tasks.configure.ifupdown_file import file_path, file_text
@@ -13,6 +13,7 @@ from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, shown_choices
 from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, runtime_diff, shown_state
 from labrun.tasks.configure.nm_undo import new_gateways
+from labrun.tasks.configure.vlan_device import DeviceChange, device_change, own_mac
 from labrun.tasks.guest.facts.ifupdown import FOLDER, MAIN, UNITS, IfupdownLink, IfupdownState, stanzas
 from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.facts.units import no_start
@@ -43,27 +44,32 @@ class IfupdownNic:
     def plan(self, work: IfupdownWork) -> None:
         """Add this NIC's item, and the steps to fix it, to the work."""
         nic, sections = self.profile.nic, self.profile.sections
-        link = self.profile.chosen(self.state.links, self.state.nics)
-        reason = self._refusal(link)
-        if reason is not None or link is None:
+        below = self.profile.chosen(self.state.links, self.state.nics)
+        link = self._link(below)
+        device = device_change(self.profile, self.facts, below.interface) if below is not None else None
+        reason = self._vlan_fault(below, device) or self._refusal(link)
+        if reason is not None or link is None or below is None:
             work.items.append(self.profile.refused(reason or "", is_there=link is not None))
             return
         self.taken[link.interface] = nic
         path = file_path(nic)
         kernel = self.state.nics.get(link.interface, Nic(0, frozenset(), frozenset(), {}))
-        text = file_text(sections, link.interface, self.metric)
+        text = file_text(sections, link.interface, self.metric, below.interface if device is not None else "")
         stored = self.state.files.get(path)
         replaced = [each for each in stanzas(self.state.files, link.interface) if self._goes(each, path)]
         on_disk = [*_lines_diff(text, stored or ""), *(f"-{each}" for each in replaced)]
         no_ipv6 = [*ipv6_diff(sections, link.interface, self.state.no_ipv6)]
         hidden = [*no_ipv6, *choices_diff(sections, link, kernel, self.state.policy)]
         in_force = [*hidden, *runtime_diff(sections, link, kernel), *_activation_diff(link)]
+        in_force += device.diff if device is not None else []
         want = {"profile": text, "nic": text}
         shown = (*shown_choices(sections, link, kernel, self.state.policy), *no_ipv6)
         seen = {
             "profile": stored or "",
             "nic": shown_state(link, kernel) + "".join(f"{line}\n" for line in shown),
         }
+        if device is not None:
+            seen["nic"] += f"{device.have or 'no device'}\n"
         holds = {"profile": not on_disk, "nic": not in_force}
         summary = actual_summary(link, kernel, f"iface {link.interface}")
         item = Item(
@@ -86,19 +92,37 @@ class IfupdownNic:
             work.enable_ipv6.append(link.interface)
         work.await_ipv6 |= sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         work.bring.append((link.interface, nic, intent(sections, 6).method == "auto"))
-        work.was.append(PreviousStanza(link.interface, link.is_up, kernel.mtu))
+        if device is not None:
+            work.has_device(device)
+        # What was not there is gone again without its stanza.
+        if device is None or device.have is not None:
+            work.was.append(PreviousStanza(link.interface, link.is_up, kernel.mtu))
         work.gateways.extend(new_gateways(sections, kernel))
-        work.commands.extend(self._typed(text, link.interface, path, replaced, on_disk=bool(on_disk)))
+        typed = {path: text} if on_disk else {}
+        work.commands.extend(self._typed(typed, link.interface, replaced, device))
 
     def _typed(
-        self, text: str, interface: str, path: str, replaced: list[str], *, on_disk: bool
+        self, texts: Mapping[str, str], interface: str, replaced: list[str], device: DeviceChange | None
     ) -> Iterator[str]:
-        """Yield the equivalent commands for a person to type."""
+        """Yield the equivalent commands for a person to type; ``texts`` are the files to write."""
         if replaced:
             yield f"rm -f {' '.join(map(quote, replaced))}"
-        if on_disk:
-            yield typed_file(path, text, "0644")
+        yield from (typed_file(path, text, "0644") for path, text in texts.items())
+        yield from device.typed if device is not None else ()
         yield f"ip address flush dev {quote(interface)} scope global && ifup --force {quote(interface)}"
+
+    def _link(self, below: IfupdownLink | None) -> IfupdownLink | None:
+        """Return the NIC that the stanza is for; for a VLAN its device, which may not have been made yet."""
+        name = self.profile.device
+        if not name or below is None:
+            return below
+        return self.state.vlans.get(name) or IfupdownLink(name, own_mac(self.profile.sections), is_up=False)
+
+    def _vlan_fault(self, below: IfupdownLink | None, device: DeviceChange | None) -> str | None:
+        if device is None or below is None or self.profile.fault is not None:
+            return None
+        unset = f"{below.interface}, which carries {self.profile.device}, cannot be set"
+        return device.refused or (None if below.interface in self.taken else unset)
 
     def _refusal(self, link: IfupdownLink | None) -> str | None:
         if self.profile.fault is not None:
@@ -109,8 +133,9 @@ class IfupdownNic:
             return "no single NIC here has an address of this network: name its `mac`"
         if link.interface in self.taken:
             return f"{link.interface} is the NIC of {self.taken[link.interface]} already"
-        if not _reads_folder(self.state.files.get(MAIN, "")):
-            return f"{MAIN} does not read {FOLDER}: add `source {FOLDER}/*` to it"
+        fault = _folder_fault(self.state.files.get(MAIN, ""), is_ng=self.state.is_ng)
+        if fault is not None:
+            return fault
         path = file_path(self.profile.nic)
         for other in stanzas(self.state.files, link.interface):
             if other != path and not self._goes(other, path):
@@ -145,10 +170,18 @@ class IfupdownNic:
         return replace(shown, refused=why) if item.state == "ok" else replace(shown, note=why)
 
 
-def _reads_folder(main: str) -> bool:
+def _folder_fault(main: str, *, is_ng: bool) -> str | None:
+    """Return why labrun's files would not be read, None if they are."""
     words = (line.split() for line in main.splitlines())
-    sources = (f"{FOLDER}/*", FOLDER, "interfaces.d/*", "interfaces.d")
-    return any(len(each) == 2 and each[0].startswith("source") and each[1] in sources for each in words)
+    sources = {each[1]: each[0] for each in words if len(each) == 2 and each[0].startswith("source")}
+    # It takes a pattern for the name of a file, and without that file it brings nothing up.
+    patterns = [f"{sources[each]} {each}" for each in sources if is_ng and "*" in each]
+    if patterns:
+        wanted = f"write `source-directory {FOLDER}`"
+        return f"ifupdown-ng does not know the pattern in `{patterns[0]}` of {MAIN}: {wanted}"
+    if {f"{FOLDER}/*", FOLDER, "interfaces.d/*", "interfaces.d"} & sources.keys():
+        return None
+    return f"{MAIN} does not read {FOLDER}: add `source-directory {FOLDER}` to it"
 
 
 def _lines_diff(text: str, stored: str) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
 from labrun.tasks.configure.nm_script import no_ipv6_file
+from labrun.tasks.configure.vlan_device import VLAN_DEVICE
 from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import quote
 
@@ -37,9 +38,11 @@ class IfupdownWork(NicWork):
 
 def apply_ifupdown(work: IfupdownWork) -> str:
     """Return what writes and removes files and sets NICs; empty if there is nothing to do."""
-    if not (work.write or work.remove or work.bring):
+    if not (work.write or work.remove or work.bring or work.devices):
         return ""
     lines = [*work.file_lines(), _BRING]
+    if work.devices:
+        lines += [VLAN_DEVICE, *work.devices]
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     for interface, nic, announced in work.bring:
         mtu = str(USUAL_MTU) if interface in work.reset_mtu else ""
@@ -49,13 +52,15 @@ def apply_ifupdown(work: IfupdownWork) -> str:
     return "\n".join([*lines, "exit $bad"])
 
 
-def undo_ifupdown(touched: Iterable[str], nics: Sequence[PreviousStanza]) -> str:
+def undo_ifupdown(touched: Iterable[str], nics: Sequence[PreviousStanza], devices: Sequence[str] = ()) -> str:
     """Return what restores files and NICs; before ifupdown starts the files suffice.
 
     Settings that were added to a NIC by hand are restored by the guard itself.
     """
     lines = [f"restore {quote(path)}" for path in dict.fromkeys(touched)]
     lines += ['[ "$on" = live ] || exit 0', _BRING]
+    # The last of what was made goes first.
+    lines += [VLAN_DEVICE, *reversed(devices)] if devices else []
     for nic in nics:
         if nic.was_up:
             lines.append(f"bring {words((nic.interface, nic.interface, str(nic.mtu), ''))} || bad=1")

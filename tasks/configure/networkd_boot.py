@@ -43,7 +43,7 @@ def _way_in(state: NetworkdState, address: str) -> NetworkdLink | None:
         wanted = ip_address(address.partition("%")[0])
     except ValueError:
         return None
-    for link in state.links.values():
+    for link in (*state.links.values(), *state.vlans.values()):
         nic = state.nics.get(link.interface)
         if nic is not None and any(each.ip == wanted for each in nic.addresses):
             return link

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import CommandError
 from labrun.inventory.route_patterns import route_pattern
-from labrun.tasks.configure.netplan_store import GENERATED, NetplanFiles
+from labrun.tasks.configure.netplan_store import GENERATED, VLANS, NetplanFiles
 from labrun.tasks.configure.networkd_store import NetworkFiles, Store
 from labrun.tasks.configure.nic_family import Claim
 from labrun.tasks.configure.nic_profile import Profile
@@ -63,19 +63,24 @@ class Networkd:
         # Most guests are of another family.
         from labrun.tasks.configure.networkd_nic import NetworkdNic, usual_metric
         from labrun.tasks.configure.networkd_script import NetworkdWork, apply_networkd, undo_networkd
+        from labrun.tasks.configure.vlan_device import carriers_first, on_nics
 
         work = NetworkdWork()
         taken: dict[str, str] = {}
-        for position, profile in enumerate(profiles):
-            metric = usual_metric(position)
-            NetworkdNic(profile, facts, state, taken, metric, self.store, want["exclusive"]).plan(work)
-        self._strangers(want, profiles, self.store.files(facts, state), work)
-        touched = tuple(dict.fromkeys([*work.write, *work.remove]))
+        above = on_nics(profiles, state.links, state.nics)
+        for position, profile in carriers_first(profiles):
+            metric, exclusive = usual_metric(position), want["exclusive"]
+            NetworkdNic(profile, facts, state, taken, metric, self.store, exclusive, above).plan(work)
+        work.in_order_of(profile.nic for profile in profiles)
+        self._strangers(want, profiles, facts, state, work)
+        touched = tuple(dict.fromkeys([*work.write, *work.edits, *work.remove]))
         return SectionPlan(
             NMCLI.name,
             tuple(work.items),
             apply=apply_networkd(work, self.store.rebuild),
-            undo=undo_networkd(touched, work.was, self.store.rebuild) if touched or work.bring else "",
+            undo=undo_networkd(touched, work.was, self.store.rebuild, work.devices_back)
+            if touched or work.bring
+            else "",
             commands=tuple(work.commands),
             saves=touched,
             seconds=20 + 40 * len(work.bring),
@@ -86,9 +91,6 @@ class Networkd:
     def _profile(self, raw: Mapping[str, Any]) -> Profile:
         """Return what is wanted of a NIC; nmcli's properties have no counterpart here."""
         profile = Profile.plain(raw)
-        if profile.device:
-            fault = f"VLANs need NetworkManager, and {self.name} has this NIC"
-            return replace(profile, fault=fault)
         if not raw["properties"]:
             return profile
         names = ", ".join(raw["properties"])
@@ -96,11 +98,13 @@ class Networkd:
         return replace(profile, fault=fault)
 
     def _strangers(
-        self, want: Json, profiles: list[Profile], files: Mapping[str, str], work: NetworkdWork
+        self, want: Json, profiles: list[Profile], facts: Facts, state: NetworkdState, work: NetworkdWork
     ) -> None:
         """Add the files to remove: labrun's for former NICs, with ``exclusive`` all others."""
         store = self.store
+        files = store.files(facts, state)
         kept = {f"{store.prefix}{profile.nic}{store.suffix}" for profile in profiles}
+        devices = {path for each in profiles for path in store.companions(each.nic, each.sections)}
         own = {path for path in files if path.startswith(store.prefix) and path.endswith(store.suffix)}
         # On an existing machine, NICs that this file does not name may belong to another lab file.
         gone = set() if any(profile.existing for profile in profiles) else own - kept
@@ -115,6 +119,33 @@ class Networkd:
             work.items.append(Item(label, NOTHING, have, seen=seen, words=words))
             work.remove.append(path)
             work.commands += [f"rm -f {quote(path)}", *store.typed_reload]
+        made = {path: store.device_in(text) for path, text in files.items() if path.startswith(store.prefix)}
+        if any(profile.existing for profile in profiles):
+            return
+        for path in sorted(each for each, name in made.items() if name and each not in kept | devices):
+            if path not in work.remove:
+                work.remove.append(path)
+                work.commands.append(f"rm -f {quote(path)}")
+        self._former_devices({*made.values()} - {each.device for each in profiles}, facts, state, work)
+
+    def _former_devices(
+        self, names: Collection[str], facts: Facts, state: NetworkdState, work: NetworkdWork
+    ) -> None:
+        """Add what removes the devices of former VLANs, which systemd-networkd leaves."""
+        from labrun.tasks.configure.networkd_script import PreviousFile
+        from labrun.tasks.configure.vlan_device import DeviceChange, vlan_in
+
+        for name in sorted(names):
+            have = vlan_in(facts, name)
+            link = state.vlans.get(have.name) if have is not None else None
+            if have is None or link is None:
+                continue
+            change = DeviceChange("", None, have)
+            work.has_device(change)
+            work.commands += change.typed
+            work.was.append(
+                PreviousFile(have.name, link.file if link.is_up else "", state.nics[have.name].mtu)
+            )
 
 
 class Netplan(Networkd):
@@ -124,8 +155,9 @@ class Netplan(Networkd):
     store: Store = NetplanFiles()
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read labrun's files beside what systemd-networkd has."""
-        return *super().facts(want), Probe((f"{NetplanFiles.prefix}*{NetplanFiles.suffix}",))
+        """Read labrun's files beside what systemd-networkd has, and which files define VLANs."""
+        vlans = (VLANS,) if any(raw.get("device") for raw in want["profiles"]) else ()
+        return *super().facts(want), Probe((f"{NetplanFiles.prefix}*{NetplanFiles.suffix}",)), *vlans
 
     def claim(self, want: Json, facts: Facts) -> Claim:
         """Tell whether systemd-networkd has one of the NICs by a file that netplan has made."""

@@ -8,7 +8,7 @@ from labrun.tasks.guest.facts.networkd import FOLDER
 from labrun.tasks.guest.keyfile import Intent, Sections, intent
 from labrun.tasks.guest.network_files import rendered
 
-__all__ = ["PREFIX", "file_path", "file_text"]
+__all__ = ["PREFIX", "device_path", "device_text", "file_path", "file_text"]
 
 # Of the files that are for a NIC the first by name counts: cloud-init and netplan begin theirs with 10.
 PREFIX = f"{FOLDER}/05-labrun-"
@@ -22,18 +22,32 @@ def file_path(nic: str) -> str:
     return f"{PREFIX}{nic}.network"
 
 
-def file_text(sections: Sections, mac: str, metric: int) -> str:
+def device_path(nic: str) -> str:
+    """Return the path of labrun's file for the device of the VLAN of this name."""
+    return f"{PREFIX}{nic}.netdev"
+
+
+def device_text(sections: Sections) -> str:
+    """Return the file that has a VLAN's device made at each boot."""
+    name, mac = sections["connection"]["interface-name"], sections["ethernet"]["cloned-mac-address"]
+    netdev = [("Name", name), ("Kind", "vlan"), ("MACAddress", mac)]
+    return rendered([("NetDev", netdev), ("VLAN", [("Id", sections["vlan"]["id"])])])
+
+
+def file_text(sections: Sections, mac: str, metric: int, above: tuple[str, ...] = ()) -> str:
     """Return the file for the NIC with this MAC; ``metric`` is that of the routes for which none is given.
 
-    systemd-networkd would give none, and the kernel then prefers no NIC to another.
+    systemd-networkd would give none, and the kernel then prefers no NIC to another. ``above`` are the VLAN
+    devices on the NIC. The file of a VLAN is for the device of its name.
     """
+    device = sections.get("connection", {}).get("interface-name", "")
     four, six = intent(sections, 4), intent(sections, 6)
     mtu = sections.get("ethernet", {}).get("mtu", "")
     parts: list[_Section] = [
         # A VLAN or bridge on top of the NIC has the same MAC.
-        ("Match", [("MACAddress", mac), ("Type", "ether")]),
+        ("Match", [("Name", device)] if device else [("MACAddress", mac), ("Type", "ether")]),
         ("Link", [("MTUBytes", mtu)] if mtu else []),
-        ("Network", [*_network(four, six)]),
+        ("Network", [*_network(four, six), *(("VLAN", each) for each in sorted(above))]),
     ]
     for meant, version in ((four, 4), (six, 6)):
         own = metric if meant.metric is None else meant.metric

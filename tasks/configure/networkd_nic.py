@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.networkd_script import NetworkdWork, PreviousFile
-from labrun.tasks.configure.networkd_store import Store
+from labrun.tasks.configure.networkd_store import Stack, Store
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, shown_choices
 from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, runtime_diff, shown_state
 from labrun.tasks.configure.nm_undo import new_gateways
+from labrun.tasks.configure.vlan_device import DeviceChange, device_change, own_mac
 from labrun.tasks.guest.facts.networkd import UNITS, NetworkdLink, NetworkdState
 from labrun.tasks.guest.facts.nics import Nic
 from labrun.tasks.guest.facts.units import no_start
@@ -30,6 +31,7 @@ class NetworkdNic:
     """One NIC: what is wanted, and what is observed; ``taken`` = NICs of the file by interface so far.
 
     ``metric`` is that of its routes where the lab file gives none. ``exclusive`` = others' files are removed.
+    ``above`` are the VLAN devices on each interface.
     """
 
     profile: Profile
@@ -39,37 +41,49 @@ class NetworkdNic:
     metric: int
     store: Store
     exclusive: bool = False
+    above: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def plan(self, work: NetworkdWork) -> None:
         """Add this NIC's item, and the steps to fix it, to the work."""
         nic = self.profile.nic
-        link = self.profile.chosen(self.state.links, self.state.nics)
-        reason = self._refusal(link)
-        if reason is not None or link is None:
+        below = self.profile.chosen(self.state.links, self.state.nics)
+        link = self._link(below)
+        device = device_change(self.profile, self.facts, below.interface) if below is not None else None
+        reason = self._refusal(link, below, device)
+        if reason is not None or link is None or below is None:
             work.items.append(self.profile.refused(reason or "", is_there=link is not None))
             return
         self.taken[link.interface] = nic
         profile = self._with_servers(link)
         store, sections = self.store, profile.sections
-        path, in_force_as = f"{store.prefix}{nic}{store.suffix}", store.in_force(nic)
+        path, in_force_as = f"{store.prefix}{nic}{store.suffix}", store.in_force(nic, profile.device)
         kernel = self.state.nics.get(link.interface, Nic(0, frozenset(), frozenset(), {}))
-        text = store.text(sections, link, self.metric)
-        stored = store.files(self.facts, self.state).get(path)
-        changed = _file_diff(store.lines(text), store.lines(stored or ""))
+        stack = Stack(self.taken.get(below.interface, ""), self.above.get(link.interface, ()))
+        text = store.text(sections, link, self.metric, stack)
+        texts = {path: text, **store.companions(nic, sections)}
+        files = store.files(self.facts, self.state)
+        lines = {each: store.lines(files.get(each, "")) for each in texts}
+        changed = {each: _file_diff(store.lines(new), lines[each]) for each, new in texts.items()}
         added = self._added(path)
-        unreadable = path in self.state.unreadable
-        on_disk = [*changed, *(f"-{each}" for each in added)]
-        if unreadable:
-            on_disk.append(f"+{path}: mode {store.mode}")
+        unreadable = [each for each in texts if each in self.state.unreadable]
+        on_disk = [*(line for each in changed.values() for line in each), *(f"-{each}" for each in added)]
+        on_disk += [f"+{each}: mode {store.mode}" for each in unreadable]
+        elsewhere = self._edits()
+        on_disk += [f"-{each}: {profile.device}" for each in elsewhere]
         no_ipv6 = [*ipv6_diff(sections, link.interface, self.state.no_ipv6)]
         hidden = [*no_ipv6, *choices_diff(sections, link, kernel, self.state.policy)]
         in_force = [*hidden, *runtime_diff(sections, link, kernel), *_activation_diff(link, in_force_as)]
+        in_force += device.diff if device is not None else []
         want = {"profile": text, "nic": text}
         shown = (*shown_choices(sections, link, kernel, self.state.policy), *no_ipv6)
         seen = {
-            "profile": _shown(store.lines(stored or ""), unreadable=unreadable),
+            "profile": _shown(
+                [line for each in lines.values() for line in each], unreadable=bool(unreadable)
+            ),
             "nic": shown_state(link, kernel) + "".join(f"{line}\n" for line in shown),
         }
+        if device is not None:
+            seen["nic"] += f"{device.have or 'no device'}\n"
         holds = {"profile": not on_disk, "nic": not in_force}
         summary = actual_summary(link, kernel, in_force_as.rpartition("/")[2].removesuffix(".network"))
         item = Item(
@@ -83,35 +97,70 @@ class NetworkdNic:
         work.items.append(self._at_boot(item, link, in_force_as))
         if item.state == "ok":
             return
-        if changed or unreadable:
-            work.write[path] = text
+        work.write |= {each: texts[each] for each in texts if changed[each] or each in unreadable}
+        work.edits |= elsewhere
         work.remove.extend(added)
-        if "mtu" not in sections.get("ethernet", {}) and "mtu" in (stored or "").lower():
+        if "mtu" not in sections.get("ethernet", {}) and "mtu" in files.get(path, "").lower():
             work.reset_mtu.append(link.interface)
         if no_ipv6:
             work.enable_ipv6.append(link.interface)
         work.await_ipv6 |= sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         again = not on_disk and link.file == in_force_as
         work.bring.append((link.interface, in_force_as, nic, again))
-        work.was.append(PreviousFile(link.interface, link.file if link.is_up else "", kernel.mtu))
+        if device is not None:
+            work.has_device(device)
+        # What was not there is gone again without its file.
+        if device is None or device.have is not None:
+            work.was.append(PreviousFile(link.interface, link.file if link.is_up else "", kernel.mtu))
         work.gateways.extend(new_gateways(sections, kernel))
-        work.commands.extend(self._typed(text, link.interface, path, added, on_disk=bool(on_disk)))
+        work.commands.extend(self._typed(texts if on_disk else {}, link.interface, added, elsewhere, device))
 
     def _typed(
-        self, text: str, interface: str, path: str, added: list[str], *, on_disk: bool
+        self,
+        texts: Mapping[str, str],
+        interface: str,
+        added: list[str],
+        elsewhere: Mapping[str, str],
+        device: DeviceChange | None,
     ) -> Iterator[str]:
-        """Yield the equivalent commands for a person to type."""
+        """Yield the equivalent commands for a person to type; ``texts`` are the files to write."""
         if added:
             yield f"rm -f {' '.join(map(quote, added))}"
-        if on_disk:
-            yield typed_file(path, text, self.store.mode)
+        yield from elsewhere.values()
+        yield from (typed_file(path, text, self.store.mode) for path, text in texts.items())
+        yield from device.typed if device is not None else ()
+        if texts:
             yield from self.store.typed_reload
         yield f"networkctl reconfigure {quote(interface)}"
 
-    def _refusal(self, link: NetworkdLink | None) -> str | None:
+    def _link(self, below: NetworkdLink | None) -> NetworkdLink | None:
+        """Return the NIC that the file is for; for a VLAN its device, which may not have been made yet."""
+        name = self.profile.device
+        if not name or below is None:
+            return below
+        return self.state.vlans.get(name) or NetworkdLink(name, own_mac(self.profile.sections), "missing", "")
+
+    def _edits(self) -> dict[str, str]:
+        """Return the commands that take the VLAN out of others' files, by path."""
+        device = self.profile.device
+        paths = self.store.definitions(self.facts, device) if device else ()
+        commands = {path: self.store.without(path, device) for path in paths}
+        return {path: command for path, command in commands.items() if command is not None}
+
+    def _refusal(
+        self, link: NetworkdLink | None, below: NetworkdLink | None, device: DeviceChange | None
+    ) -> str | None:
         fault = self.profile.fault or self.store.fault(self.profile.sections)
         if fault is not None:
             return fault
+        if device is not None and below is not None:
+            if device.refused is not None:
+                return device.refused
+            if below.interface not in self.taken:
+                return f"{below.interface}, which carries {self.profile.device}, cannot be set"
+            for path in self.store.definitions(self.facts, self.profile.device):
+                if self.store.without(path, self.profile.device) is None:
+                    return f"{path} defines {self.profile.device} too: remove it there"
         if link is None:
             if self.profile.mac:
                 return f"no NIC here has the MAC {self.profile.mac}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
 from labrun.tasks.configure.nm_script import no_ipv6_file
+from labrun.tasks.configure.vlan_device import VLAN_DEVICE
 from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import quote
 
@@ -30,9 +31,11 @@ class NetworkdWork(NicWork):
     """What the plan collects for the script, with the NICs to set.
 
     ``bring`` has interface, file, the NIC's name in the lab, and whether only the kernel's state is off: then
-    the files have not changed, and it has to be set again.
+    the files have not changed, and it has to be set again. ``edits`` are the commands that change others'
+    files, by path.
     """
 
+    edits: dict[str, str] = field(default_factory=dict)
     bring: list[tuple[str, str, str, bool]] = field(default_factory=list)
     was: list[PreviousFile] = field(default_factory=list)
 
@@ -42,9 +45,12 @@ def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
 
     ``rebuild`` is the command that makes network files of them, empty if they are some.
     """
-    if not (work.write or work.remove or work.bring):
+    if not (work.write or work.remove or work.bring or work.devices):
         return ""
     lines = [*work.file_lines(), _BRING]
+    lines.extend(f"{command} || bad=1" for command in work.edits.values())
+    if work.devices:
+        lines += [VLAN_DEVICE, *work.devices]
     # An MTU that no file names any more stays.
     lines.extend(f"ip link set dev {quote(interface)} mtu {USUAL_MTU}" for interface in work.reset_mtu)
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
@@ -56,7 +62,9 @@ def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
     return "\n".join([*lines, "exit $bad"])
 
 
-def undo_networkd(touched: Iterable[str], nics: Sequence[PreviousFile], rebuild: str) -> str:
+def undo_networkd(
+    touched: Iterable[str], nics: Sequence[PreviousFile], rebuild: str, devices: Sequence[str] = ()
+) -> str:
     """Return what restores files and NICs; before systemd-networkd starts the files suffice.
 
     Settings that were added to a NIC by hand are restored by the guard itself.
@@ -66,6 +74,9 @@ def undo_networkd(touched: Iterable[str], nics: Sequence[PreviousFile], rebuild:
     lines += [rebuild] if rebuild else []
     lines.append('[ "$on" = live ] || exit 0')
     lines.append("systemctl is-active --quiet systemd-networkd || systemctl start systemd-networkd")
-    lines += [_BRING, _BACK, "networkctl reload"]
+    lines += [_BRING, _BACK]
+    # The last of what was made goes first.
+    lines += [VLAN_DEVICE, *reversed(devices)] if devices else []
+    lines.append("networkctl reload")
     lines.extend(f"back {words((nic.interface, nic.file))} {nic.mtu} || bad=1" for nic in nics)
     return "\n".join([*lines, "exit $bad"]) + "\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from labrun.tasks.configure.vlan_device import DeviceChange
 from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import install
 from labrun.tasks.state.item import Item
@@ -19,7 +20,8 @@ USUAL_MTU = 1500
 class NicWork:
     """Files to write and to remove, and what all families do to NICs.
 
-    ``reset_mtu`` are NICs whose file has named an MTU and no longer does.
+    ``reset_mtu`` are NICs whose file has named an MTU and no longer does. ``devices`` are the lines that make
+    and remove VLANs' devices, ``devices_back`` those that take that back.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -30,6 +32,18 @@ class NicWork:
     reset_mtu: list[str] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
+    devices_back: list[str] = field(default_factory=list)
+
+    def has_device(self, change: DeviceChange) -> None:
+        """Add what a VLAN's device needs, and the way back."""
+        self.devices += change.apply
+        self.devices_back += change.undo
+
+    def in_order_of(self, nics: Iterable[str]) -> None:
+        """Put the items in this order: a VLAN is planned after the NIC that carries it."""
+        places = {nic: place for place, nic in enumerate(nics)}
+        self.items.sort(key=lambda item: places.get(item.name, len(places)))
 
     def file_lines(self) -> Iterator[str]:
         """Yield what writes and removes the files."""

@@ -118,10 +118,11 @@ def _updates(
             sides = {"--live": (word in now) != lacks, "--config": (word in then) != lacks}
             flags = " ".join(flag for flag, is_due in sides.items() if is_due)
             if flags:
-                yield f"{virsh} net-update {name} {verb} {section} {_element(entries, word)} {flags}"
+                element = entries.element(word)
+                element = element if lacks else entries.to_delete(element)
+                yield f"{virsh} net-update {name} {verb} {section} {_quoted(element)} {flags}"
 
 
-def _element(entries: Entries, word: str) -> str:
-    element = entries.element(word)
+def _quoted(element: ET.Element) -> str:
     element.attrib = {key: text for key, text in element.attrib.items() if text}
     return shlex.quote(ET.tostring(element, encoding="unicode"))

@@ -126,13 +126,19 @@ def _is_bridged(root: ET.Element) -> bool:
 class Entries:
     """Elements of one kind, one word each, which libvirt adds and deletes in a running network.
 
-    ``section`` is its constant for them; ``word`` returns "" for an element that is none of labrun's.
+    ``section`` is its constant for them; ``word`` returns "" for an element that is none of labrun's. ``key``
+    names the attribute that tells an element from all others of its kind, where the rest does not.
     """
 
     path: str
     section: str
     word: Callable[[ET.Element], str]
     element: Callable[[str], ET.Element]
+    key: str = ""
+
+    def to_delete(self, element: ET.Element) -> ET.Element:
+        """Return what libvirt finds an element by: it refuses what fits more than one."""
+        return ET.Element(element.tag, {self.key: element.get(self.key, "")}) if self.key else element
 
     def write(self, root: ET.Element, text: str) -> None:
         """Add an element for each word."""

@@ -200,7 +200,10 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
             live=True,
         ),
         "dns": Setting(
-            _dns, Entries("dns/host", "VIR_NETWORK_SECTION_DNS_HOST", _dns_word, _dns_element), live=True
+            _dns,
+            # A host with IPv4 and IPv6 has its name in two of them.
+            Entries("dns/host", "VIR_NETWORK_SECTION_DNS_HOST", _dns_word, _dns_element, key="ip"),
+            live=True,
         ),
         "autostart": Setting(lambda _lab, network: "yes" if network.autostart else "no", None, live=True),
         "active": Setting(lambda _lab, _network: "yes", None, live=True),

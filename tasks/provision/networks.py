@@ -228,7 +228,7 @@ def _update_live(network: Any, entries: Entries, wanted: list[str]) -> None:
 
     there = {entries.word(each): each for each in parsed(network.XMLDesc(0)).findall(entries.path)}
     # Delete first: an address may move between NICs, and two of them may not hold it at once.
-    gone = [each for word, each in there.items() if word and word not in wanted]
+    gone = [entries.to_delete(each) for word, each in there.items() if word and word not in wanted]
     new = [entries.element(word) for word in wanted if word not in there]
     steps = [(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, each) for each in gone]
     steps += [(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, each) for each in new]

@@ -25,6 +25,7 @@ _PATIENCE = 4.0
 _AGAIN = 15.0
 _SECONDS = 60.0
 _NMCLI = "nmcli"
+_BOOTED = guest_script("boot_state") + guest_script("booted")
 # Looking inside starts processes on the hypervisor; more at once only slow each other down.
 _looking = threading.BoundedSemaphore(8)
 
@@ -64,7 +65,7 @@ class OtherWayIn:
 
     def _look_inside(self) -> str:
         transport = self._open()
-        if transport is None or transport.run(guest_script("booted"), timeout=_SECONDS).exit_status != 0:
+        if transport is None or transport.run(_BOOTED, timeout=_SECONDS).exit_status != 0:
             return ""
         report(self._host, "out of band")
         changed = self._configure(transport)

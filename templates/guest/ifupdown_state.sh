@@ -1,6 +1,7 @@
 # What ifupdown has of the NICs, and its files: nothing where it is not installed. Needs frames.
 if command -v ifup >/dev/null && [ -e /etc/network/interfaces ]; then
 frame ifupdown
+[ ! -d /usr/libexec/ifupdown-ng ] || frame ifupdown-ng
 ! command -v resolvconf >/dev/null || frame ifupdown-resolver
 set -- /etc/network/interfaces
 for each in /etc/network/interfaces.d/*; do [ ! -f "$each" ] || set -- "$@" "$each"; done

@@ -8,7 +8,7 @@ capture networkd-links grep -s '' "$@"
 set --
 for folder in /etc/systemd/network /run/systemd/network /usr/local/lib/systemd/network /usr/lib/systemd/network /lib/systemd/network; do
 [ ! -h "${folder%/systemd/network}" ] || continue
-for each in "$folder"/*.network "$folder"/*.network.d/*.conf; do
+for each in "$folder"/*.network "$folder"/*.network.d/*.conf "$folder"/05-labrun-*.netdev; do
 [ ! -e "$each" ] || set -- "$@" "$each"
 done
 done

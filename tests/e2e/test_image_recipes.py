@@ -5,14 +5,20 @@ The first run builds an image where it is missing: a minute or two of a core.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 
 import pytest
 
 from labrun.inventory.recipes import RECIPES
+from labrun.tasks.configure.ifupdown_file import file_text as stanzas
+from labrun.tasks.configure.netplan_store import NetplanFiles
+from labrun.tasks.configure.networkd_store import NetworkFiles, Stack, Store
+from labrun.tasks.guest.facts.networkd import NetworkdLink
+from labrun.tasks.guest.keyfile import Sections
 from tests.e2e.conftest import running_lab
 from tests.e2e.guests import wait_until
 from tests.labs import Answer, RunningLab
@@ -54,6 +60,7 @@ find / -xdev '(' -name '.labrun-*' -o -name '*labrun-guard*' ')' -not -path '/pr
 ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^files$'
 true
 """
+OWN_MAC = "02:00:00:00:99:09"
 COMMAND = "files: {{/etc/labrun-test: {{content: x, on_change: {0}}}}}"
 # What each host is told, in ways that every family shares; `{net}` is the beginning of the lab's addresses.
 CLOSING = {
@@ -236,6 +243,90 @@ def test_what_somebody_changed_is_seen_and_put_right(guests: Guests) -> None:
     assert f"{net}.1.77" not in guests.lab.guest("one", "ip address show dev eth0")
     again = guests.lab.json("configure")
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+def test_a_subnet_that_moves_is_followed(guests: Guests) -> None:
+    """The only way in of `one` was there: what the file says is set without a login."""
+    net = f"10.{guests.image.number}"
+    path = guests.lab.path.with_name("moved.yaml")
+    path.write_text(guests.image.lab.replace(f"{net}.1.", f"{net}.3."), encoding="utf-8")
+    for lab, address in ((RunningLab(path, guests.lab.state), f"{net}.3.11"), (guests.lab, f"{net}.1.11")):
+        up = lab.json("-y", "up", "--configure")
+        assert up.exit_code == 0, up.bad()
+        (ready,) = up.of("ready", "one")
+        assert f"ready at {address}" in ready["actual"], ready
+        again = lab.json("up", "--configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    verified = guests.lab.json("verify")
+    assert verified.exit_code == 0, verified.bad()
+
+
+# Below folders of their own: this kernel need not have 802.1Q, and the NICs stay as they are.
+READ = {
+    "debian-12:netplan": (
+        "netplan generate --root-dir /tmp/vlan && cat /tmp/vlan/run/systemd/network/*-netplan-vlan9.*"
+    ),
+    "debian-12:ifupdown": "ifup --no-act --force --verbose --interfaces=/tmp/vlan/all vlan9 2>&1",
+    "debian-12:openrc": "ifup --no-act --force --verbose --interfaces=/tmp/vlan/all vlan9 2>&1",
+    # It says in its log what it does not know.
+    "debian-12:networkd": """cp /tmp/vlan/etc/systemd/network/* /etc/systemd/network
+at=$(date '+%F %T'); networkctl reload; networkctl >/dev/null
+rm /etc/systemd/network/05-labrun-vlan9.*; networkctl reload
+journalctl -q -u systemd-networkd --since "$at" --no-pager | grep 05-labrun || :
+cat /tmp/vlan/etc/systemd/network/*""",
+}
+SAID = {
+    "debian-12:netplan": ("Name=vlan9\n", "Kind=vlan\n", "Id=9\n", f"MACAddress={OWN_MAC}\n", "10.9.9.11/24"),
+    "debian-12:ifupdown": (
+        f"ip link add link eth0 name $IFACE address {OWN_MAC} type vlan id 9",
+        "10.9.9.11",
+    ),
+    "debian-12:networkd": ("Kind=vlan\n", "Id=9\n", "Address=10.9.9.11/24\n"),
+}
+
+
+def test_the_guests_own_tools_understand_the_files_of_a_vlan(guests: Guests) -> None:
+    if guests.image.recipe not in READ:
+        pytest.skip("NetworkManager's VLANs have tests of their own")
+    files = vlan_files(guests.image.recipe)
+    folder = "rm -rf /tmp/vlan; mkdir -p /tmp/vlan/etc/netplan /tmp/vlan/etc/systemd/network\n"
+    put = "".join(f"cat >/tmp/vlan{path} <<'EOF'\n{text}EOF\n" for path, text in files.items())
+    read = READ[guests.image.recipe]
+    answer = guests.lab.run("ssh", "one", "sudo sh -es", stdin=f"{folder}{put}{read}\n")
+    assert answer.exit_code == 0, answer.stdout + answer.stderr
+    for words in SAID[guests.image.recipe.replace("openrc", "ifupdown")]:
+        assert words in answer.stdout
+    if guests.image.recipe == "debian-12:networkd":
+        assert not re.search("unknown|ignor|fail|error", answer.stdout, re.IGNORECASE), answer.stdout
+
+
+def vlan_files(recipe: str) -> dict[str, str]:
+    """Return the files of a NIC and of a VLAN on it, as `configure` writes them."""
+    below: Sections = {
+        "connection": {"id": "labrun-trunk"},
+        "ethernet": {},
+        "ipv4": {"method": "disabled"},
+        "ipv6": {"method": "link-local"},
+    }
+    vlan: Sections = {
+        "connection": {"id": "labrun-vlan9", "interface-name": "vlan9"},
+        "ethernet": {"cloned-mac-address": OWN_MAC, "mtu": "1400"},
+        "vlan": {"id": "9"},
+        "ipv4": {"method": "manual", "address1": "10.9.9.11/24", "gateway": "10.9.9.1"},
+        "ipv6": {"method": "manual", "address1": "fd00:9::11/64"},
+    }
+    if recipe.endswith(("ifupdown", "openrc")):
+        return {"/all": stanzas(vlan, "vlan9", 101, "eth0")}
+    store: Store = NetplanFiles() if recipe.endswith("netplan") else NetworkFiles()
+    nic = NetworkdLink("eth0", "02:00:00:00:99:01", "configured", "")
+    texts = {
+        f"{store.prefix}vlan9{store.suffix}": store.text(
+            vlan, replace(nic, interface="vlan9"), 101, Stack("trunk")
+        )
+    }
+    if recipe.endswith("netplan"):
+        texts[f"{store.prefix}trunk{store.suffix}"] = store.text(below, nic, 100, Stack(above=("vlan9",)))
+    return {**texts, **store.companions("vlan9", vlan)}
 
 
 def test_a_restart_brings_all_of_it_back(guests: Guests) -> None:

@@ -120,6 +120,24 @@ def test_names_and_reservations_change_in_the_running_network(
     assert network.bridgeName() == bridge
 
 
+def test_one_address_of_two_under_a_name_changes_in_the_running_network(
+    connection: libvirt.virConnect, lab: Lab, tmp_path: Path
+) -> None:
+    """libvirt refuses to delete what more than one record fits."""
+    make(connection, lab)
+    network = connection.networkLookupByName("networks-real-out")
+    bridge = network.bridgeName()
+    moved = TEXT.replace("10.132.2.10,", "10.132.2.11,")
+    both = moved.replace("::10", "::11")
+    for text in (moved, both, moved, TEXT.replace('out: {ipv4: 10.132.2.10, ipv6: "fd00:132:2::10"}, ', "")):
+        changed = lab_of(tmp_path, text)
+        plan = plans(connection, changed)["out"]
+        assert (plan.action, "dns" in plan.item.differences) == ("update", True)
+        apply_network(connection, specs(changed)["out"], plan)
+        assert actions(connection, changed)["out"] == "none"
+    assert (network.bridgeName(), "<hostname>" in network.XMLDesc()) == (bridge, False)
+
+
 def drift(connection: libvirt.virConnect, lab: Lab) -> Outcome:
     seen, spec = observe_networks(connection, lab.name)["plain"], specs(lab)["plain"]
     (row,) = lab_rows(LabPlan((Planned(spec, plan_network(spec, seen), seen),)), lab.digest, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from labrun.bounded import require_lines
 from labrun.inventory.route_patterns import RoutePattern
@@ -71,7 +71,8 @@ class IfupdownState:
 
     ``resolver`` tells whether resolvconf is there, which takes the stanzas' name servers. ``policy`` are the
     policy rules beyond the kernel's own, None if nobody asked; ``no_ipv6`` the NICs on which the kernel has
-    IPv6 switched off.
+    IPv6 switched off. ``vlans`` are the VLAN devices by interface: each may have the MAC of the NIC below it.
+    ``is_ng`` = it is ifupdown-ng, which Alpine has.
     """
 
     links: Mapping[str, IfupdownLink]
@@ -80,6 +81,8 @@ class IfupdownState:
     resolver: bool = True
     policy: tuple[PolicyRule, ...] | None = None
     no_ipv6: frozenset[str] = frozenset()
+    vlans: Mapping[str, IfupdownLink] = field(default_factory=dict)
+    is_ng: bool = False
 
 
 def ifupdown_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> IfupdownState | None:
@@ -90,13 +93,16 @@ def ifupdown_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> Ifup
     if "ifupdown" not in facts.words:
         return None
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
+    found = [*_links(facts)]
     return IfupdownState(
-        dict(_links(facts)),
+        {each.mac: each for kind, each in found if not kind},
         {name: _leased(facts, nic) for name, nic in nics_of(facts, ignored).items()},
         _files(facts),
         "ifupdown-resolver" in facts.words,
         tuple(rule for version in asked for rule in rules(facts, version)) if asked else None,
         without_ipv6(facts),
+        {each.interface: each for kind, each in found if kind == "vlan"},
+        "ifupdown-ng" in facts.words,
     )
 
 
@@ -144,6 +150,7 @@ def _files(facts: Facts) -> dict[str, str]:
 
 
 def _links(facts: Facts) -> Iterator[tuple[str, IfupdownLink]]:
+    """Yield the Ethernet devices, each with its kind if it stands on others."""
     # Such as `eth0=eth0`; ifupdown-ng counts behind it who has asked for the interface.
     up = {
         line.split()[0].partition("=")[0] for line in _text(facts, "ifupdown-up").splitlines() if line.strip()
@@ -160,11 +167,12 @@ def _links(facts: Facts) -> Iterator[tuple[str, IfupdownLink]]:
         elif words and words[0] in ("search", "domain"):
             searches.setdefault(interface, []).extend(words[1:])
     for link in links(facts):
-        if link.is_ethernet and not link.is_stacked:
+        if link.is_ethernet:
             mac = link.burned_in or link.mac
             found = tuple(dict.fromkeys(searches.get(link.name, ())))
             dns = tuple(dict.fromkeys(servers.get(link.name, ())))
-            yield mac, IfupdownLink(link.name, mac, link.name in up, dns, found)
+            kind = link.kind if link.is_stacked else ""
+            yield kind, IfupdownLink(link.name, mac, link.name in up, dns, found)
 
 
 def _leased(facts: Facts, nic: Nic) -> Nic:

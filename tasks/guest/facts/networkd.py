@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from labrun.bounded import integer, require_lines
 from labrun.inventory.route_patterns import RoutePattern
@@ -67,11 +67,11 @@ class NetworkdLink:
 
 @dataclass(frozen=True, slots=True)
 class NetworkdState:
-    """Links by MAC, NICs by interface, and the network files by path, drop-ins included.
+    """Links by MAC, NICs by interface, and the network files by path, drop-ins and netdev files included.
 
     ``unreadable`` are files that systemd-networkd, which is not root, cannot read. ``policy`` are the policy
     rules beyond the kernel's own, None if nobody asked; ``no_ipv6`` the NICs on which the kernel has IPv6
-    switched off.
+    switched off. ``vlans`` are the VLAN devices by interface: each may have the MAC of the NIC below it.
     """
 
     runs: bool
@@ -81,6 +81,7 @@ class NetworkdState:
     unreadable: frozenset[str] = frozenset()
     policy: tuple[PolicyRule, ...] | None = None
     no_ipv6: frozenset[str] = frozenset()
+    vlans: Mapping[str, NetworkdLink] = field(default_factory=dict)
 
 
 def networkd_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> NetworkdState | None:
@@ -94,14 +95,16 @@ def networkd_state(facts: Facts, ignored: tuple[RoutePattern, ...] = ()) -> Netw
     states = _states(listed.text)
     modes = list(_modes(facts))
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
+    found = [*_links(facts, states)]
     return NetworkdState(
         "networkd-runs" in facts.words,
-        dict(_links(facts, states)),
+        {each.mac: each for kind, each in found if not kind},
         nics_of(facts, ignored),
         _files(facts, [path for _, path in modes]),
         frozenset(path for mode, path in modes if not mode & 0o004),
         tuple(rule for version in asked for rule in rules(facts, version)) if asked else None,
         without_ipv6(facts),
+        {each.interface: each for kind, each in found if kind == "vlan"},
     )
 
 
@@ -117,13 +120,14 @@ def _states(text: str) -> dict[int, dict[str, str]]:
 
 
 def _links(facts: Facts, states: Mapping[int, Mapping[str, str]]) -> Iterator[tuple[str, NetworkdLink]]:
+    """Yield the Ethernet devices, each with its kind if it stands on others."""
     for link in links(facts):
         state = states.get(link.index)
-        if state is None or not link.is_ethernet or link.is_stacked:
+        if state is None or not link.is_ethernet:
             continue
         mac = link.burned_in or link.mac
         yield (
-            mac,
+            link.kind if link.is_stacked else "",
             NetworkdLink(
                 link.name,
                 mac,

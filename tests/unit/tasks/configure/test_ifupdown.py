@@ -190,7 +190,7 @@ def test_whatever_is_off_is_put_right(found: Facts, lines: str) -> None:
         (
             {MAIN: "iface eth0 inet dhcp\n"},
             {},
-            f"{MAIN} does not read {MAIN}.d: add `source {MAIN}.d/*` to it",
+            f"{MAIN} does not read {MAIN}.d: add `source-directory {MAIN}.d` to it",
         ),
         (
             {MAIN: f"{SOURCE}iface eth0 inet dhcp\n"},
@@ -226,17 +226,6 @@ def test_what_cannot_be_is_refused_with_the_reason(
     assert (item.state, item.why, plan.apply) == ("refused", why, "")
 
 
-def test_a_vlan_is_refused_wherever_it_stands_in_the_file_and_its_nic_is_set_all_the_same() -> None:
-    wanted = want()
-    vlan = {**wanted["profiles"][0], "network": "users", "device": "vlan20"}
-    for profiles in ([vlan, *wanted["profiles"]], [*wanted["profiles"], vlan]):
-        plan = Nmcli().plan({**wanted, "profiles": profiles}, facts({MAIN: SOURCE, OWN: WANTED}))
-        found = {item.name: (item.state, item.why) for item in plan.items}
-        assert found["users"] == ("refused", "VLANs need NetworkManager, and ifupdown has this NIC")
-        assert found["left"][0] == ("ok" if profiles[0] is not vlan else "change")
-        assert "users" not in plan.apply
-
-
 SECOND = {
     "ifindex": 3,
     "ifname": "eth1",
@@ -266,6 +255,21 @@ def with_second(files: Mapping[str, str]) -> Facts:
     found = facts(files, up="lo=lo\neth0=eth0\neth1=eth1\n")
     links = [*json.loads(found.commands["link"].text), SECOND]
     return Facts({}, {**found.commands, "link": Captured(json.dumps(links), 0)}, found.words)
+
+
+def test_ifupdown_ng_knows_no_pattern_and_is_told_the_folder() -> None:
+    """With the pattern it cannot read any of its files, and brings up nothing."""
+    ng = ("ifupdown", "ifupdown-ng")
+    plan, item = planned(facts({MAIN: SOURCE, OWN: WANTED}, words=ng))
+    why = f"ifupdown-ng does not know the pattern in `{SOURCE.strip()}` of {MAIN}"
+    assert (item.state, item.why, plan.apply) == (
+        "refused",
+        f"{why}: write `source-directory {MAIN}.d`",
+        "",
+    )
+    told = {MAIN: f"source-directory {MAIN}.d\n", OWN: WANTED}
+    for words in (ng, ng[:1]):
+        assert planned(facts(told, words=words))[1].state == "ok"
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
