@@ -12,7 +12,7 @@ __all__ = ["Hypervisor"]
 class Hypervisor:
     """A hypervisor by its name in the lab file.
 
-    ``tunnel`` is its own address to which the others send the frames of networks that span, None if no network
+    ``tunnel`` is its own address to which the others send the frames of networks that span, None if none
     may. ``weight`` is its share of the hosts that name no hypervisor, relative to the others.
     """
 

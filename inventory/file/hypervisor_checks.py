@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from labrun.hypervisor import is_local
+from labrun.inventory.file.machine_checks import is_container
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.schema import LabFile
@@ -65,9 +66,8 @@ def _check_host(lab: Lab, host: Host, path: Path, cut: Dropped, report: Report) 
         report.add(path, "the file has no hypervisors", "hypervisors: {a: qemu:///system, b: ...}")
     elif found is None and not cut.has("hypervisors", name):
         report.unknown(path, "hypervisor", name, lab.hypervisors)
-    elif found is not None and host.machine is not None and host.machine.driver == "lxc":
-        if not is_local(found.uri):
-            report.add(path, f"{host.name} is a container, and {name} is another machine", "driver: qemu")
+    elif found is not None and not is_local(found.uri) and is_container(lab, host):
+        report.add(path, f"{host.name} is a container, and {name} is another machine", "driver: qemu")
 
 
 def _check_networks(lab: Lab, report: Report) -> None:
@@ -88,8 +88,8 @@ def _check_networks(lab: Lab, report: Report) -> None:
 def _check_filters(lab: Lab, report: Report) -> None:
     """Report rules that only nftables has, where another machine may have to enforce them."""
     for host in lab.hosts.values():
-        where = [lab.hypervisors[host.hypervisor]] if host.hypervisor in lab.hypervisors else None
-        far = [each for each in where or lab.hypervisors.values() if not is_local(each.uri)]
+        named = lab.hypervisors.get(host.hypervisor or "")
+        far = [each for each in ([named] if named else lab.hypervisors.values()) if not is_local(each.uri)]
         for nic in host.interfaces:
             found = lab.filters.get(nic.filter or "")
             if found is not None and found.needs_nftables and far and host.machine is not None:

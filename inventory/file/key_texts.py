@@ -60,8 +60,7 @@ TEXTS: Final[dict[str, dict[str, Text]]] = {
             "lxc:///system",
         ),
         "hypervisors": (
-            "Several hypervisors by name, in place of `hypervisor`; each is a location of libvirt, or the keys "
-            "below.",
+            "Several hypervisors by name, in place of `hypervisor`: locations of libvirt, or the keys below.",
             {"a": "qemu:///system", "b": {"uri": "qemu+ssh://lab@b/system", "tunnel": "10.0.0.2"}},
         ),
         "defaults": ("Values for all hosts, unless they or their group set them.", {"memory": 384}),

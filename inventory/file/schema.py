@@ -84,7 +84,10 @@ class LabFile(Section):
     requires_labrun: RequiredVersions | None = None
     hypervisor: Uri = "auto"
     hypervisors: dict[
-        Word, Annotated[HypervisorEntry, Shorthand(_location, ({"type": "string", "description": "a libvirt URI"},))]
+        Word,
+        Annotated[
+            HypervisorEntry, Shorthand(_location, ({"type": "string", "description": "a libvirt URI"},))
+        ],
     ] = Field(default_factory=dict)
     defaults: Settings = Settings()
     networks: dict[NetworkName, NetworkModel] = Field(default_factory=dict)

@@ -1,8 +1,8 @@
 """On which of its hypervisors each machine of a lab is: pure.
 
-What the file says comes first, then where a machine is already. The others go where room is left: hosts of one
-redundancy group together if they fit, the largest first, each to the hypervisor with the most memory left for
-its weight.
+What the file says comes first, then where a machine is already. The others go where room is left: hosts of
+one redundancy group together if they fit, the largest first, each to the hypervisor with the most memory left
+for its weight.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Place:
 class Placement:
     """Where the machines of a lab are to be, in file order.
 
-    ``homeless`` has the hosts that fit nowhere, with the reason; ``moved`` those that are on another hypervisor
-    than the file says, with the name of that one.
+    ``homeless`` has the hosts that fit nowhere, with the reason; ``moved`` those that are on another
+    hypervisor than the file says, with the name of that one.
     """
 
     places: Mapping[str, Place]
@@ -46,9 +46,7 @@ class Placement:
     def of_network(self, lab: Lab, network: str) -> tuple[str, ...]:
         """Return the hypervisors with hosts on a network, in file order; the first one is its home."""
         used = {
-            self.places[host.name].hypervisor
-            for host, _ in lab.members(network)
-            if host.name in self.places
+            self.places[host.name].hypervisor for host, _ in lab.members(network) if host.name in self.places
         }
         return tuple(name for name in lab.hypervisors if name in used)
 
@@ -86,15 +84,15 @@ def place_hosts(lab: Lab, there: Mapping[str, str], memory: Mapping[str, int]) -
         first = next((found[each].hypervisor for each in _of_group(lab, group) if each in found), None)
         whole = _roomiest(lab, left, members, first)
         for host in members:
-            where = whole or _roomiest(lab, left, [host], first)
-            if where is None:
+            chosen = whole or _roomiest(lab, left, [host], first)
+            if chosen is None:
                 homeless[host.name] = _no_room(host, left)
                 continue
-            left[where] -= _memory(host)
+            left[chosen] -= _memory(host)
             why = "most memory left for its weight"
             if group is not None and whole is not None and len(_of_group(lab, group)) > 1:
                 why = f"with the redundancy group {group}"
-            found[host.name] = Place(where, why)
+            found[host.name] = Place(chosen, why)
     return Placement(
         MappingProxyType({host.name: found[host.name] for host in machines if host.name in found}),
         MappingProxyType(homeless),

@@ -141,15 +141,20 @@ def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
     return found
 
 
-def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool = False) -> LabPlan:
+def plan_lab(
+    lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool = False, part: Lab | None = None
+) -> LabPlan:
     """Return what ``up`` has to do. ``hosts`` limits machines, and networks to theirs; None = all.
 
-    Raises HypervisorError.
+    ``part`` is the lab as this hypervisor has it, None if all of it is there. Raises HypervisorError.
     """
-    chosen = [host for host in lab.hosts.values() if hosts is None or host.name in hosts]
+    here = lab if part is None else part
+    # Of a network's members elsewhere, the home has the addresses.
+    whole = replace(lab, networks=MappingProxyType({**lab.networks, **here.networks}))
+    chosen = [host for host in here.hosts.values() if hosts is None or host.name in hosts]
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
-    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
+    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(here, uri)
     replaced = replaced_filters(rules, filters)
     forwards = observe_forwards(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
@@ -167,10 +172,10 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     return LabPlan(
         networks=tuple(
             Planned(spec, plan_network(spec, networks.get(spec.name)), networks.get(spec.name))
-            for network in lab.networks.values()
+            for network in here.networks.values()
             # libvirt has no network of a VLAN.
             if network.vlan is None and (hosts is None or network.name in used)
-            for spec in [network_spec(lab, network, uri)]
+            for spec in [network_spec(whole, network, uri)]
         ),
         machines=tuple(machines),
         filters=tuple(
@@ -178,15 +183,15 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         ),
         forwards=tuple(
             Planned(spec, plan_forward(spec, forwards.get(spec.name)), forwards.get(spec.name))
-            for spec in forward_specs(lab, uri, forwards)
+            for spec in forward_specs(here, uri, forwards)
             if hosts is None or spec.name in used
         ),
         extra_networks={
             name: each
             for name, each in networks.items()
-            if name not in lab.networks or lab.networks[name].vlan is not None
+            if name not in here.networks or here.networks[name].vlan is not None
         },
-        extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
+        extra_forwards={name: each for name, each in forwards.items() if name not in here.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={
             name: each
@@ -196,7 +201,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         replaced_filters=replaced,
         strays=see_strays(lab.name, uri),
         seen=seen,
-        unenforced=(*unenforced(lab, uri), *forward_warnings(lab, uri)),
+        unenforced=(*unenforced(here, uri), *forward_warnings(here, uri)),
     )
 
 

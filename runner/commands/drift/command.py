@@ -187,8 +187,15 @@ def look(session: Session) -> Drift:
     from labrun.tasks.provision.planning import plan_lab
 
     lab = session.lab
-    plan = plan_lab(lab, session.uri, None) if session.uri else None
-    off = _off(plan)
+    plan: LabPlan | None
+    silent: list[Outcome] = []
+    if session.span is not None:
+        from labrun.runner.commands.span_up import plan_several, silent_rows, whole_plan
+
+        plan, silent = whole_plan(plan_several(session, None)), silent_rows(session, session.span)
+    else:
+        plan = plan_lab(lab, session.uri, None) if session.uri else None
+    off = _off(plan) | session.lost()
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     running = [host for host in lab.hosts if host not in off]
@@ -207,12 +214,13 @@ def look(session: Session) -> Drift:
                     **without_login(captures_of(results), no_logins(lab, located)),
                     **captures_from_inside(lab, glimpses),
                     **_unreachable(off),
+                    **_unknown(session.lost()),
                 },
                 plan=plan,
                 made=frozenset(session.state.host_keys()),
                 strange_keys=_strange_keys(results),
             )
-            rows = drift_rows(lab, seen, session.hosts)
+            rows = drift_rows(lab, seen, session.hosts) + silent
         _keep_evidence(session, rows, results, specs)
         earlier = earlier_of(session, rows)
         logs = _logs(session, nornir, rows, seen, earlier.last_ok)
@@ -256,6 +264,12 @@ def _unreachable(off: Mapping[str, str]) -> dict[str, Unreachable]:
     from labrun.tasks.collect.capture import Unreachable
 
     return {host: Unreachable(why, off=True) for host, why in off.items()}
+
+
+def _unknown(lost: Mapping[str, str]) -> dict[str, Unreachable]:
+    from labrun.tasks.collect.capture import Unreachable
+
+    return {host: Unreachable(why, Status.UNKNOWN) for host, why in lost.items()}
 
 
 def _specs(session: Session, off: Mapping[str, str]) -> dict[str, DriftSpec]:
