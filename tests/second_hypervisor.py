@@ -28,7 +28,14 @@ __all__ = ["FIRST", "SecondHypervisor", "in_first", "own_ssh", "second_hyperviso
 FIRST = "qemu:///system"
 PORT = 2222
 _SECONDS = 60
-_OWN = ("/run", "/var/lib/libvirt", "/etc/libvirt", "/var/cache/libvirt", "/var/log/libvirt")
+_OWN = (
+    "/run",
+    "/var/lib/labrun",
+    "/var/lib/libvirt",
+    "/etc/libvirt",
+    "/var/cache/libvirt",
+    "/var/log/libvirt",
+)
 _SSHD_CONFIG = """\
 Port {port}
 ListenAddress {address}

@@ -26,7 +26,7 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
 
     Exit code 3 if there is anything to do, 5 if `up` would be refused. Nothing is changed.
     """
-    session = open_session(invocation)
+    session = open_session(invocation).measured()
     if explain:
         from labrun.runner.views.explain import explain_up
 
@@ -36,7 +36,8 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
         return Report(session.lab.name, existing, extra={"hypervisor": None}, notes=(session.place,))
     subset = session.hosts if invocation.hosts is not None else None
     if session.span is not None:
-        from labrun.runner.commands.span_up import plan_several, planned_rows, silent_rows, whole_plan
+        from labrun.runner.commands.span_up import planned_rows, silent_rows, whole_plan
+        from labrun.runner.engine.span_plans import plan_several
 
         plans = plan_several(session, subset)
         rows, _ = planned_rows(session, session.span, plans, subset, prune=prune)

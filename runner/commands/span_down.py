@@ -14,14 +14,15 @@ from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
-from labrun.runner.commands.down import forget, left_notes, take_down
+from labrun.runner.commands.down import forget, left_notes, remove_objects, take_down
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.state import LabState
-from labrun.state_members import SEVERAL, noted_members
+from labrun.state_members import SEVERAL, NotedMember, noted_members
 from labrun.tasks.provision.networks import observe_networks
 from labrun.tasks.provision.planning import see_machines
 from labrun.tasks.provision.several_plans import labelled
+from labrun.tasks.provision.tunnels import observe_tunnels
 
 __all__ = ["down_several"]
 
@@ -36,7 +37,8 @@ def down_several(invocation: Invocation, name: str, lab: Lab | None) -> Report:
     hosts = select_hosts(lab, invocation.hosts) if lab is not None else ()
     existing = existing_rows(lab, hosts) if lab is not None else []
     state = LabState.open(name, SEVERAL, invocation.state_dir)
-    uris = {member: each.uri for member, each in noted_members(state).items()}
+    noted = noted_members(state)
+    uris = {member: each.uri for member, each in noted.items()}
     uris |= {member: each.uri for member, each in lab.hypervisors.items()} if lab is not None else {}
     for uri in uris.values():
         if is_local(uri):
@@ -47,7 +49,8 @@ def down_several(invocation: Invocation, name: str, lab: Lab | None) -> Report:
             confirm(invocation, "Remove these?", losses)
         for member, uri in answering.items():
             invocation.recording.uri = uri
-            found = take_down(invocation, name, uri, state, lab, is_confirmed=True)
+            found = _without_tunnels(name, uri, noted) if invocation.hosts is None else []
+            found += take_down(invocation, name, uri, state, lab, is_confirmed=True)
             rows += labelled(found, partial("{1} on {0}".format, member))
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             forget(state, invocation)
@@ -67,6 +70,14 @@ def _answering(uris: Mapping[str, str]) -> tuple[dict[str, str], list[Outcome]]:
             row = Outcome(HYPERVISOR, "hypervisor", member, Status.FAILED, "answers", why=why)
             rows.append(replace(row, hypervisor_fault=True))
     return found, rows
+
+
+def _without_tunnels(lab: str, uri: str, noted: Mapping[str, NotedMember]) -> list[Outcome]:
+    """Remove the ends of tunnels on a hypervisor. Return their rows."""
+    # A lab without tunnels needs no shell there.
+    if not any(each.tunnels for each in noted.values()):
+        return []
+    return remove_objects(uri, lab, "tunnel", observe_tunnels(connect(uri), lab))
 
 
 def _losses(lab: str, uris: Mapping[str, str], hosts: tuple[str, ...] | None) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from labrun.inventory.topology.parts import spanned
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.commands.up import (
     ask,
@@ -17,10 +18,11 @@ from labrun.runner.commands.up import (
     skipped_machines,
 )
 from labrun.runner.engine.session import Session
-from labrun.runner.engine.span import Member, Span
-from labrun.state_members import note_members
+from labrun.runner.engine.span import Span
+from labrun.runner.engine.span_plans import PartPlan, plan_several
+from labrun.state_members import NotedMember, note_members
 from labrun.tasks.provision.obstacles import not_begun
-from labrun.tasks.provision.planning import LabPlan, leftover_rows, plan_lab, plan_rows
+from labrun.tasks.provision.planning import LabPlan, leftover_rows, plan_rows
 from labrun.tasks.provision.several_plans import joined, labelled
 from labrun.tasks.provision.strays import stray_rows
 
@@ -38,22 +40,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PartPlan:
-    """What is to be done on one hypervisor of the lab."""
-
-    member: Member
-    plan: LabPlan
-
-
-def plan_several(session: Session, subset: Sequence[str] | None, *, recreate: bool = False) -> list[PartPlan]:
-    """Return the plan of each hypervisor that answers. Raises HypervisorError."""
-    return [
-        PartPlan(member, plan_lab(session.lab, member.uri, subset, recreate=recreate, part=member.part))
-        for member in session.members()
-    ]
-
-
 def whole_plan(plans: Sequence[PartPlan]) -> LabPlan:
     """Return the plans as one."""
     return joined([(each.member.label, each.plan) for each in plans])
@@ -67,7 +53,8 @@ def planned_rows(
     for each in plans:
         found = obstructed(each.member.part, each.member.uri, each.plan, prune=prune and subset is None)
         refused = refused or bool(found)
-        own = found or plan_rows(each.plan)
+        own = each.with_faults(found or plan_rows(each.plan))
+        found += [row for row in own if row.section == "tunnel" and row.status is Status.FAILED]
         if subset is None and not (found and prune):
             own += leftover_rows(each.plan, prune=prune)
         rows += labelled(own, each.member.label)
@@ -109,6 +96,8 @@ def bring_up_several(
 
     If anything would be refused on one of them, nothing is begun on any.
     """
+    from labrun.runner.commands.down import remove_objects
+
     plans = plan_several(session, subset, recreate=wishes.recreate)
     prune = wishes.prune and subset is None
     rows, refused = planned_rows(session, span, plans, subset, prune=prune)
@@ -117,14 +106,20 @@ def bring_up_several(
         return not_begun(rows) + silent
     ask(session, whole_plan(plans), wishes)
     session.state.check_room()
-    places = {name: (each.uri, span.placement.on(name)) for name, each in session.lab.hypervisors.items()}
-    note_members(session.state, places)
+    noted = {
+        name: NotedMember(each.uri, span.placement.on(name), bool(spanned(session.lab, span.placement)))
+        for name, each in session.lab.hypervisors.items()
+    }
+    note_members(session.state, noted)
     done: list[Outcome] = []
     for each in plans:
         if prune:
             own = remove_extra(session, each.plan, each.member.uri) + stray_rows(each.plan.strays)
         else:
             own = leftover_rows(each.plan, prune=False) if subset is None else []
+        done += labelled(own, each.member.label)
+    for each in plans:
+        own = remove_objects(each.member.uri, session.lab.name, "tunnel", each.plan.extra_tunnels)
         done += labelled(own, each.member.label)
     done += _made(session, plans, wait=wishes.wait, configures=wishes.configure)
     if subset is None and not any(row.exit_code for row in done):
@@ -149,7 +144,7 @@ def _made(session: Session, plans: Sequence[PartPlan], *, wait: bool, configures
     begun = LabPlan()
     for each in plans:
         made = make_objects(each.member.uri, each.plan, each.plan.busy())
-        rows += labelled(made, each.member.label)
+        rows += labelled(each.with_faults(made), each.member.label)
         if any(row.status is Status.FAILED for row in made):
             rows += skipped_machines(each.plan)
             continue

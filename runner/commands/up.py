@@ -63,7 +63,7 @@ def command(
     if verify_too and no_wait:
         raise UsageError("--verify and --no-wait cannot be combined", hint="leave one of them out")
     configure_too = configure_too or verify_too
-    session = open_session(invocation)
+    session = open_session(invocation).measured()
     if explain:
         from labrun.runner.views.explain import explain_up
 
@@ -180,6 +180,7 @@ def make_objects(uri: str, plan: LabPlan, busy: Mapping[str, Busy]) -> list[Outc
             ("filter", plan.filters),
             ("network", plan.networks),
             ("forward", plan.forwards),
+            ("tunnel", plan.tunnels),
         ):
             specs = [each.spec for each in planned]
             result = hypervisor.run(provision_objects, section=section, uri=uri, specs=specs, busy=busy)

@@ -69,6 +69,18 @@ class Session:
             return "\n".join(self.span.notes())
         return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
 
+    def measured(self) -> Session:
+        """Return the session with the MTUs that the ways between its hypervisors have now.
+
+        Raises HypervisorError.
+        """
+        if self.span is None:
+            return self
+        from labrun.runner.engine.span_paths import measured
+
+        span = measured(self.span)
+        return replace(self, lab=span.lab, span=span)
+
     def place_json(self) -> JsonObject:
         """Return the hypervisor, or all of them and where the hosts are, as in a command's document."""
         if self.span is None:

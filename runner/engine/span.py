@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from labrun.errors import HypervisorError, UsageError
-from labrun.hypervisor import connect, enter_network, is_local, translated
+from labrun.hypervisor import connect, enter_network, is_local, networks_of, translated
 from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.inventory.hosts.leases import LibvirtLeases
 from labrun.inventory.hosts.locate import Located, entry_network, first_hop
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.parts import homes_of, part_of, placement_faults
+from labrun.inventory.topology.parts import homes_of, part_of, placement_faults, spanned
 from labrun.inventory.topology.placement import Placement, place_hosts
 from labrun.ports import Lease
 from labrun.state import LabState
 from labrun.state_members import NotedMember, noted_members
 from labrun.tasks.provision.domains import tagged_domains
+from labrun.tasks.provision.network_settings import read_settings
+from labrun.tasks.provision.tunnel_paths import TunnelPath
 
-__all__ = ["Member", "Span", "SpanLeases", "open_span"]
+__all__ = ["Member", "Span", "SpanLeases", "open_span", "with_mtus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,21 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the hosts of a lab are; ``gone`` has the hypervisors that do not answer, with the error."""
+    """Where the hosts of a lab are; ``gone`` has the hypervisors that do not answer, with the error.
+
+    ``declared`` are the networks whose MTU is the file's, ``recorded`` has that of others as libvirt has it.
+    ``paths`` are the ways from each hypervisor to its peers as far as they were measured, ``silent`` those
+    that have no shell to measure them from, and why.
+    """
 
     lab: Lab
     placement: Placement
     members: tuple[Member, ...]
     gone: Mapping[str, HypervisorError]
+    declared: frozenset[str] = frozenset()
+    recorded: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    paths: Mapping[str, TunnelPath] = field(default_factory=lambda: MappingProxyType({}))
+    silent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -154,12 +165,40 @@ def open_span(lab: Lab, state: LabState) -> Span:
     for name in gone:
         there = {**dict.fromkeys(noted[name].hosts, name), **there}
     placement = place_hosts(lab, there, memory)
-    members = tuple(
-        Member(name, each.uri, part_of(lab, placement, name))
-        for name, each in lab.hypervisors.items()
-        if name not in gone
-    )
-    return Span(lab, placement, members, MappingProxyType(gone))
+    answering = [name for name in lab.hypervisors if name not in gone]
+    recorded = MappingProxyType(_recorded_mtus(lab, placement, answering))
+    members = tuple(Member(name, lab.hypervisors[name].uri, lab) for name in answering)
+    declared = frozenset(name for name, each in lab.networks.items() if each.mtu is not None)
+    return with_mtus(Span(lab, placement, members, MappingProxyType(gone), declared, recorded), recorded)
+
+
+def with_mtus(span: Span, mtus: Mapping[str, int]) -> Span:
+    """Return the lab with these MTUs of networks for which the file names none, by network."""
+    networks = {
+        name: replace(each, mtu=mtus[name]) if name in mtus and name not in span.declared else each
+        for name, each in span.lab.networks.items()
+    }
+    lab = replace(span.lab, networks=MappingProxyType(networks))
+    members = [replace(each, part=part_of(lab, span.placement, each.name)) for each in span.members]
+    return replace(span, lab=lab, members=tuple(members))
+
+
+def _recorded_mtus(lab: Lab, placement: Placement, answering: Iterable[str]) -> dict[str, int]:
+    """Return the MTU that networks that span have in libvirt, by network, where the file names none."""
+    found: dict[str, int] = {}
+    for member in answering:
+        connection = connect(lab.hypervisors[member].uri)
+        names = {
+            lab.libvirt_name(name): name
+            for name, on in spanned(lab, placement).items()
+            if member in on and lab.networks[name].mtu is None
+        }
+        with translated("hypervisors"):
+            for network, xml in networks_of(connection) if names else ():
+                name, mtu = names.get(network.name()), read_settings(xml)["mtu"]
+                if name is not None and mtu:
+                    found[name] = min(found.get(name, int(mtu)), int(mtu))
+    return found
 
 
 def _has_part(noted: NotedMember | None, uri: str) -> bool:

@@ -80,17 +80,20 @@ class LabPlan:
 
     ``strays`` are copies and renamed objects, which are only named. ``unenforced`` are rows of what this
     hypervisor cannot enforce. ``replaced_filters`` are libvirt's, of filters that are tables now. ``seen``
-    has all machines of the lab by host, whichever the plan is for.
+    has all machines of the lab by host, whichever the plan is for. ``extra_tunnels`` are of networks that no
+    longer span: they go without being asked for.
     """
 
     networks: tuple[Planned, ...] = ()
     machines: tuple[PlannedMachine, ...] = ()
     filters: tuple[Planned, ...] = ()
     forwards: tuple[Planned, ...] = ()
+    tunnels: tuple[Planned, ...] = ()
     extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_forwards: Mapping[str, Observed] = field(default_factory=_nothing)
+    extra_tunnels: Mapping[str, Observed] = field(default_factory=_nothing)
     replaced_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
     seen: Mapping[str, SeenMachine] = field(default_factory=lambda: MappingProxyType({}))
@@ -213,6 +216,8 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
     rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]
+    rows += [planned_row(HYPERVISOR, "tunnel", each.plan) for each in plan.tunnels]
+    rows += [planned_row(HYPERVISOR, "tunnel", Plan(Item(name), "remove")) for name in plan.extra_tunnels]
     made = {item.image for item in plan.machines if item.plan.action in ("create", "recreate")}
     for use in dict.fromkeys(item.image for item in plan.machines):
         try:

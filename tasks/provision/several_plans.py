@@ -29,6 +29,8 @@ def joined(plans: Sequence[tuple[_Label, LabPlan]]) -> LabPlan:
         machines=tuple(item for _, plan in plans for item in plan.machines),
         filters=tuple(_named(each, label) for label, plan in plans for each in plan.filters),
         forwards=tuple(_named(each, label) for label, plan in plans for each in plan.forwards),
+        tunnels=tuple(_named(each, label) for label, plan in plans for each in plan.tunnels),
+        extra_tunnels=_keyed([(label, plan.extra_tunnels) for label, plan in plans]),
         extra_networks=_keyed([(label, plan.extra_networks) for label, plan in plans]),
         extra_forwards=_keyed([(label, plan.extra_forwards) for label, plan in plans]),
         extra_machines=tuple(seen for _, plan in plans for seen in plan.extra_machines),

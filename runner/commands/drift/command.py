@@ -186,15 +186,17 @@ def look(session: Session) -> Drift:
     from labrun.tasks.out_of_band.captures import captures_from_inside
     from labrun.tasks.provision.planning import plan_lab
 
+    session = session.measured()
     lab = session.lab
-    plan: LabPlan | None
     silent: list[Outcome] = []
+    plan: LabPlan | None = None
     if session.span is not None:
-        from labrun.runner.commands.span_up import plan_several, silent_rows, whole_plan
+        from labrun.runner.commands.span_up import silent_rows, whole_plan
+        from labrun.runner.engine.span_plans import plan_several
 
         plan, silent = whole_plan(plan_several(session, None)), silent_rows(session, session.span)
-    else:
-        plan = plan_lab(lab, session.uri, None) if session.uri else None
+    elif session.uri:
+        plan = plan_lab(lab, session.uri, None)
     off = _off(plan) | session.lost()
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.progress import progress
 from labrun.runner.engine.session import Session
-from labrun.tasks.state.sections import FILTER, FORWARD, MACHINE, NETWORK, Scope, section_of
+from labrun.tasks.state.sections import FILTER, FORWARD, MACHINE, NETWORK, TUNNEL, Scope, section_of
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import LabPlan
@@ -45,6 +45,7 @@ class Wanted:
     left: Mapping[Key, str]
     filters: frozenset[str] = frozenset()
     forwards: frozenset[str] = frozenset()
+    tunnels: frozenset[str] = frozenset()
 
 
 def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
@@ -78,6 +79,7 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
         left=left,
         filters=frozenset(name for _, section, name in items if section == FILTER.name),
         forwards=frozenset(name for _, section, name in items if section == FORWARD.name),
+        tunnels=frozenset(name for _, section, name in items if section == TUNNEL.name),
     )
 
 
@@ -99,7 +101,7 @@ def _key(row: Outcome) -> Key:
 def apply(session: Session, wanted: Wanted) -> list[Outcome]:
     """Make the corrections, with the lab's lock held. Return the rows of `up` and `configure`."""
     rows: list[Outcome] = []
-    if wanted.filters or wanted.networks or wanted.forwards or wanted.machines:
+    if wanted.filters or wanted.networks or wanted.forwards or wanted.tunnels or wanted.machines:
         rows += _up(session, wanted)
     groups: dict[tuple[str, ...], list[str]] = {}
     for host, sections in wanted.sections.items():
@@ -128,7 +130,8 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
 
 def _up_several(session: Session, wanted: Wanted) -> list[Outcome]:
     """Correct what is wanted on every hypervisor of the lab, if nothing of it would be refused."""
-    from labrun.runner.commands.span_up import carry_out_several, plan_several
+    from labrun.runner.commands.span_up import carry_out_several
+    from labrun.runner.engine.span_plans import plan_several
 
     plans = plan_several(session, None)
     limited = [replace(each, plan=_limited(each.plan, wanted, each.member.label)) for each in plans]
@@ -147,6 +150,8 @@ def _limited(whole: LabPlan, wanted: Wanted, label: Callable[[str], str]) -> Lab
         machines=tuple(item for item in whole.machines if item.spec.host in names),
         filters=tuple(each for each in whole.filters if label(each.spec.name) in wanted.filters),
         forwards=tuple(each for each in whole.forwards if label(each.spec.name) in wanted.forwards),
+        tunnels=tuple(each for each in whole.tunnels if label(each.spec.name) in wanted.tunnels),
+        extra_tunnels={},
         extra_networks={},
         extra_machines=(),
     )
