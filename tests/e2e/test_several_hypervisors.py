@@ -127,9 +127,8 @@ def member(place: list[str], mac: str, address: str, mtu: int) -> Iterator[list[
     pid = subprocess.Popen([*place, "unshare", "-n", "sleep", "600"])
     inside = ["nsenter", "-t", str(pid.pid), "-n"]
     try:
-        run(
-            f"until [ $(readlink /proc/{pid.pid}/ns/net) != $(readlink /proc/self/ns/net) ]; do sleep 0.1; done"
-        )
+        theirs, mine = f"/proc/{pid.pid}/ns/net", "/proc/self/ns/net"
+        run(f"until [ $(readlink {theirs}) != $(readlink {mine}) ]; do sleep 0.1; done")
         own = f"nsenter -t {pid.pid} -n ip"
         run(
             f"ip link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} address {mac} netns {pid.pid};"
