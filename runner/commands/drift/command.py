@@ -215,8 +215,7 @@ def look(session: Session) -> Drift:
                 captures={
                     **without_login(captures_of(results), no_logins(lab, located)),
                     **captures_from_inside(lab, glimpses),
-                    **_unreachable(off),
-                    **_unknown(session.lost()),
+                    **_unreachable(off, session.lost()),
                 },
                 plan=plan,
                 made=frozenset(session.state.host_keys()),
@@ -262,16 +261,11 @@ def _off(plan: LabPlan | None) -> dict[str, str]:
     return reasons
 
 
-def _unreachable(off: Mapping[str, str]) -> dict[str, Unreachable]:
+def _unreachable(off: Mapping[str, str], lost: Mapping[str, str]) -> dict[str, Unreachable]:
     from labrun.tasks.collect.capture import Unreachable
 
-    return {host: Unreachable(why, off=True) for host, why in off.items()}
-
-
-def _unknown(lost: Mapping[str, str]) -> dict[str, Unreachable]:
-    from labrun.tasks.collect.capture import Unreachable
-
-    return {host: Unreachable(why, Status.UNKNOWN) for host, why in lost.items()}
+    silent = {host: Unreachable(why, Status.UNKNOWN) for host, why in lost.items()}
+    return {host: Unreachable(why, off=True) for host, why in off.items()} | silent
 
 
 def _specs(session: Session, off: Mapping[str, str]) -> dict[str, DriftSpec]:
