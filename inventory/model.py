@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from labrun.inventory.check_model import Check
+from labrun.inventory.hypervisor_model import Hypervisor
 from labrun.inventory.network_model import Address, DhcpRange, Interface, Mode, Network, Prefix, Vlan
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.inventory.traffic import Filter, Firewall, Nat
@@ -21,6 +22,7 @@ __all__ = [
     "FileSpec",
     "Gateway",
     "Host",
+    "Hypervisor",
     "Image",
     "Interface",
     "Lab",
@@ -150,7 +152,7 @@ class Host:
     declared values, not the role's defaults; ``sshd`` None = leave sshd alone, a repeatable keyword has
     several values; ``sshd_profile`` None = derived from the host's part in the lab. ``hosts_file`` =
     /etc/hosts lists the lab's names. ``last_resort`` is what the host may do if it is still cut off after a
-    rollback.
+    rollback. ``hypervisor`` is the name of the one where its machine is to be, None = any, or the only one.
     """
 
     name: str
@@ -180,6 +182,7 @@ class Host:
     ssh_keys: tuple[str, ...] = ()
     address: str | None = None
     ssh: SshSettings = SshSettings()
+    hypervisor: str | None = None
 
     def nic(self, name: str) -> Interface | None:
         """Return the NIC of that name, None if there is none."""
@@ -222,6 +225,7 @@ class Lab:
     """A whole lab. Networks, hosts and NICs keep the file order.
 
     ``digest`` is the SHA-256 (hex) of the file's bytes; relative paths in the file start at ``directory``.
+    ``hypervisors`` is empty unless the file names several; then ``hypervisor`` has no meaning.
     """
 
     name: str
@@ -238,6 +242,7 @@ class Lab:
     source: str = "lab.yaml"
     directory: str = "."
     digest: str = ""
+    hypervisors: Mapping[str, Hypervisor] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def needs_hypervisor(self) -> bool:

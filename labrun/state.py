@@ -269,6 +269,7 @@ class LabState:
             self.known_hosts,
             self._console_secret,
             self._lab_file_path,
+            self.members,
             self.fault,
             self.lock,
         )
@@ -307,6 +308,11 @@ class LabState:
         if self.lab_file != path:
             with contextlib.suppress(LabrunError, OSError):
                 write_private(self._lab_file_path, str(path))
+
+    @property
+    def members(self) -> Path:
+        """Return the path of the file that notes the hypervisors of a lab over several."""
+        return self.root / "hypervisors"
 
     @property
     def lesson(self) -> Path:

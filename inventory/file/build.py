@@ -15,6 +15,7 @@ from labrun.inventory.file.flow_checks import check_flows
 from labrun.inventory.file.forward_checks import check_forwards
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
+from labrun.inventory.file.hypervisor_checks import check_hypervisors
 from labrun.inventory.file.images import build_images
 from labrun.inventory.file.jump_checks import check_jumps
 from labrun.inventory.file.machine_checks import check_machines
@@ -42,6 +43,7 @@ from labrun.inventory.model import (
     DEFAULT_USER,
     Disk,
     Host,
+    Hypervisor,
     Lab,
     Machine,
     Notice,
@@ -89,6 +91,12 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, report: Report) -> La
         source=source.name,
         directory=source.directory,
         digest=source.digest,
+        hypervisors=MappingProxyType(
+            {
+                name: Hypervisor(name, entry.uri, entry.tunnel, entry.weight or 1)
+                for name, entry in file.hypervisors.items()
+            }
+        ),
     )
     lab = with_files(lab, merged, report, allow_outside=source.allow_outside)
     check_sysctl(lab.hosts, merged, report)
@@ -97,6 +105,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, report: Report) -> La
     check_filters(lab, nics.doubtful, report)
     check_nics(lab, report)
     check_vlans(file, lab, cut, report)
+    check_hypervisors(file, lab, merged, cut, report)
     check_machines(lab, merged, report)
     check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
@@ -158,6 +167,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         ssh_keys=host.ssh_keys,
         address=model.address,
         ssh=_ssh(model),
+        hypervisor=None if model.hypervisor == "auto" else model.hypervisor,
     )
 
 

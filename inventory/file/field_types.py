@@ -164,6 +164,11 @@ Uri = Annotated[
         f" {VARIABLE} takes any URI",
     ),
 ]
+MemberUri = Annotated[
+    str,
+    BeforeValidator(as_text),
+    Matching(PLAIN_URI, "hypervisor for a lab file", "such as qemu:///system or qemu+ssh://user@host/system"),
+]
 Cidr4 = Annotated[IPv4Network, *parsed(network4, {"examples": ["172.16.0.0/24"]}, "an IPv4 subnet")]
 Cidr6 = Annotated[IPv6Network, *parsed(network6, {"examples": ["fd00:1::/64"]}, "an IPv6 subnet")]
 IPv4 = Annotated[IPv4Address, *parsed(ipv4, {"format": "ipv4"}, "an IPv4 address")]

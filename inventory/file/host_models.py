@@ -175,6 +175,7 @@ class Settings(Section):
     firmware: Literal["bios", "uefi"] | None = None
     autostart: bool | None = None
     driver: Literal["lxc", "qemu"] | None = None
+    hypervisor: Word | None = None
     user: UserName | None = None
     role: Literal["host", "router"] | None = None
     gateway: NextHop | None = None

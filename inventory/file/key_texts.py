@@ -20,6 +20,7 @@ _PROTO: Final = "Protocol; the ports of a rule are of this one."
 
 PLACES: Final[dict[str, str]] = {
     "LabFile": "Top level",
+    "HypervisorEntry": "hypervisors.N",
     "NetworkModel": "networks.N",
     "HypervisorModel": "networks.N.hypervisor_address",
     "DhcpModel": "networks.N.dhcp",
@@ -58,6 +59,10 @@ TEXTS: Final[dict[str, dict[str, Text]]] = {
             "Where the machines run: `auto` or the location of libvirt, such as `qemu:///system`.",
             "lxc:///system",
         ),
+        "hypervisors": (
+            "Several hypervisors by name, in place of `hypervisor`: locations of libvirt, or the keys below.",
+            {"a": "qemu:///system", "b": {"uri": "qemu+ssh://lab@b/system", "tunnel": "10.0.0.2"}},
+        ),
         "defaults": ("Values for all hosts, unless they or their group set them.", {"memory": 384}),
         "networks": (
             "Networks by name.",
@@ -85,6 +90,11 @@ TEXTS: Final[dict[str, dict[str, Text]]] = {
             "Public keys of people who may log in to every host besides labrun.",
             ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f alice@desk"],
         ),
+    },
+    "HypervisorEntry": {
+        "uri": ("The location of libvirt.", "qemu+ssh://lab@b/system"),
+        "tunnel": ("Its address to which the others send the frames of networks that span.", "10.0.0.2"),
+        "weight": ("Its share of the hosts without a `hypervisor`, relative to the others.", 2),
     },
     "NetworkModel": {
         "mode": (
@@ -150,6 +160,7 @@ TEXTS: Final[dict[str, dict[str, Text]]] = {
         "firmware": ("What a VM starts with.", "uefi"),
         "autostart": ("Whether the machine starts together with libvirt.", True),
         "driver": ("Makes this host a container (`lxc`) or a VM (`qemu`).", "lxc"),
+        "hypervisor": ("Where the machine is to be, if the file has `hypervisors`: a name, or `auto`.", "b"),
         "user": ("Login user.", "lab"),
         "role": ("`router` forwards packets, `host` does not.", "router"),
         "gateway": ("Default gateway: `auto`, a host, an address, or `none`.", "host00"),

@@ -28,4 +28,6 @@ def check_machines(lab: Lab, merged: Mapping[str, Merged], report: Report) -> No
 def is_container(lab: Lab, host: Host) -> bool:
     """Tell whether the file alone says so."""
     driver = host.machine.driver if host.machine is not None else None
-    return driver == "lxc" or (driver is None and lab.hypervisor.startswith("lxc:"))
+    where = lab.hypervisors.get(host.hypervisor or "")
+    uri = where.uri if where is not None else lab.hypervisor
+    return driver == "lxc" or (driver is None and uri.startswith("lxc:"))

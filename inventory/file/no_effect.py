@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from labrun.inventory.file.machine_checks import is_container
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, spelled
 from labrun.inventory.file.schema import LabFile
@@ -19,7 +20,7 @@ __all__ = ["find_idle_keys"]
 _FOR_MADE: Final = "it applies only to machines that labrun creates"
 _FOR_VMS: Final = "it applies only to VMs"
 _OF_MACHINES: Final = {
-    **dict.fromkeys(("image", "memory", "vcpus", "autostart", "driver", "disks"), _FOR_MADE),
+    **dict.fromkeys(("image", "memory", "vcpus", "autostart", "driver", "disks", "hypervisor"), _FOR_MADE),
     # `plan` refuses further disks and UEFI of a container, since the host could not be what the file says.
     **dict.fromkeys(("disk", "firmware"), _FOR_VMS),
     "user": "the login of an existing machine is ssh: {user}",
@@ -92,7 +93,7 @@ def _why_of_spoofing(lab: Lab, host: Host, nic: Interface) -> str | None:
 def _why(lab: Lab, host: Host, key: str) -> str | None:
     if host.machine is None:
         return _OF_MACHINES[key]
-    driver = host.machine.driver or lab.hypervisor.partition(":")[0].partition("+")[0]
+    driver = "lxc" if is_container(lab, host) else "qemu"
     if key == "firmware" and host.machine.firmware != "bios":
         return None
     return _FOR_VMS if driver == "lxc" and key in _OF_VMS else None

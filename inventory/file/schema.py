@@ -7,14 +7,16 @@ networks and checks are in the modules named after them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from labrun.inventory.file.check_models import CheckModel
 from labrun.inventory.file.field_types import (
+    Address,
     Duration,
     Line,
+    MemberUri,
     PublicKey,
     Text,
     Uri,
@@ -29,7 +31,7 @@ from labrun.inventory.file.name_types import (
     Word,
 )
 from labrun.inventory.file.network_models import FilterRuleModel, LeftRoutesModel, NetworkModel
-from labrun.inventory.file.pydantic_types import Matching, Section, wrong
+from labrun.inventory.file.pydantic_types import Matching, Section, Shorthand, wrong
 from labrun.inventory.file.required_version import RequiredVersions
 from labrun.inventory.recipes import RecipeName
 
@@ -63,12 +65,30 @@ class ScheduleModel(Section):
     every: Duration
 
 
+def _location(value: Any) -> Any:
+    return {"uri": value} if isinstance(value, str) else value
+
+
+class HypervisorEntry(Section):
+    """``hypervisors: {b: {uri: "qemu+ssh://lab@b/system", tunnel: 10.0.0.2, weight: 2}}``."""
+
+    uri: MemberUri
+    tunnel: Address | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
 class LabFile(Section):
     """The whole lab file."""
 
     name: LabName
     requires_labrun: RequiredVersions | None = None
     hypervisor: Uri = "auto"
+    hypervisors: dict[
+        Word,
+        Annotated[
+            HypervisorEntry, Shorthand(_location, ({"type": "string", "description": "a libvirt URI"},))
+        ],
+    ] = Field(default_factory=dict)
     defaults: Settings = Settings()
     networks: dict[NetworkName, NetworkModel] = Field(default_factory=dict)
     hosts: dict[HostName, HostModel]

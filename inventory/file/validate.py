@@ -22,7 +22,7 @@ from labrun.inventory.file.yaml_tree import Node, plain
 
 __all__ = ["Dropped", "read_shape"]
 
-_NAMED: Final = ("networks", "hosts", "groups", "images", "filters")
+_NAMED: Final = ("networks", "hosts", "groups", "images", "filters", "hypervisors")
 # If one of these keys is wrong, the rest of the host or group would change its meaning, so all of it is
 # dropped. In sections not listed here, an entry is always dropped as a whole.
 _WHOLE: Final = {"hosts": ("networks", "address"), "groups": ("hosts",)}

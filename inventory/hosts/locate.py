@@ -19,6 +19,7 @@ __all__ = [
     "Located",
     "OtherAddresses",
     "Source",
+    "entry_network",
     "file_addresses",
     "first_hop",
     "locate",
@@ -113,6 +114,11 @@ def first_hop(lab: Lab, uri: str, name: str) -> HypervisorLogin | None:
         return None
     network = lab.networks[way.network]
     return login if any(distance(network, version) == ALONGSIDE for version in way.versions) else None
+
+
+def entry_network(lab: Lab, name: str) -> str | None:
+    """Return the network through which a hypervisor reaches a host, or its first jump host; None if none."""
+    return way_in(lab, lab.hosts[(*jump_chain(lab, name), name)[0]]).network
 
 
 def no_logins(lab: Lab, located: Mapping[str, Located]) -> dict[str, str]:

@@ -64,6 +64,12 @@ class LabInventory:
         from labrun.inventory.file.load import load_lab
 
         lab = load_lab(self.lab_file or find_lab_file(Path.cwd()), allow_outside=self.allow_outside)
+        if lab.hypervisors and self.hypervisor is None:
+            raise HypervisorError(
+                "the lab is over several hypervisors, and this plugin asks one",
+                step="inventory",
+                hint="`labrun inventory --format nornir --output DIR` writes where the hosts are",
+            )
         uri = self.hypervisor
         if uri is None:
             uri = (asked_hypervisor() or _home_of(lab)) if lab.needs_hypervisor else ""

@@ -51,7 +51,7 @@ def command(invocation: Invocation, words: tuple[str, ...], output: Path | None,
     from labrun.tasks.provision.nic_ends import nic_ends
     from labrun.tasks.provision.tcpdump import TcpdumpGroup, require_filter
 
-    session = open_session(invocation)
+    session = open_session(invocation, single="capture")
     named, pattern = leading_nics(session.lab, words)
     if not session.uri:
         raise LabrunError("the lab has no NICs on a hypervisor", step="capture", hint=session.why_uri)

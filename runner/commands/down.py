@@ -27,6 +27,7 @@ from labrun.runner.timer.files import scheduled
 from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
+from labrun.state_members import SEVERAL, noted_members
 from labrun.tasks.provision.planning import SeenMachine, see_machines
 from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS, Snapshot
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
@@ -49,11 +50,15 @@ def command(invocation: Invocation, name: str | None) -> Report:
     Only what carries the lab's tag in libvirt is touched. Asks first, unless -y is given.
     """
     lab_name, uri, lab = _which(invocation, name)
+    if uri == SEVERAL:
+        from labrun.runner.commands.span_down import down_several
+
+        return down_several(invocation, lab_name, lab)
     existing = existing_rows(lab, select_hosts(lab, invocation.hosts)) if lab is not None else []
     if lab is not None and not lab.needs_hypervisor:
         if invocation.hosts is None:
-            _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
-        return Report(lab_name, existing, notes=_left(invocation, lab_name))
+            forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
+        return Report(lab_name, existing, notes=left_notes(invocation, lab_name))
     if uri is None:
         left = invocation.hosts is None and _remove_leftovers(invocation, lab_name)
         if lab is None and not left:
@@ -67,15 +72,15 @@ def command(invocation: Invocation, name: str | None) -> Report:
             "absent",
             "nothing to remove: nothing carries its tag",
         )
-        return Report(lab_name, [row, *existing], notes=_left(invocation, lab_name))
+        return Report(lab_name, [row, *existing], notes=left_notes(invocation, lab_name))
     invocation.recording.uri = uri
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
         rows = take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
-            _forget(state, invocation)
-    return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
+            forget(state, invocation)
+    return Report(lab_name, rows + existing, notes=left_notes(invocation, lab_name))
 
 
 def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
@@ -90,7 +95,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
             found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri, file_users(lab, uri))
-                _forget(state, invocation)
+                forget(state, invocation)
     forks = FORKS.of(lab) if invocation.fork is None else ()
     if SNAPSHOTS.folder(lab).exists() or forks:
         found = True
@@ -134,12 +139,13 @@ def _remove_storage(lab: str, uri: str, keep: Collection[str]) -> None:
             # The hypervisor does not have this driver, so there is no storage with it.
 
 
-def _left(invocation: Invocation, lab: str) -> list[str]:
+def left_notes(invocation: Invocation, lab: str) -> list[str]:
     """Return notes on what remains although the whole lab is gone."""
     return scheduled(lab) if invocation.hosts is None else []
 
 
-def _forget(state: LabState, invocation: Invocation) -> None:
+def forget(state: LabState, invocation: Invocation) -> None:
+    """Remove what is recorded of a lab that is gone."""
     try:
         state.remove()
     except LabrunError as error:
@@ -162,9 +168,15 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
         _begin(invocation, lab.name, lab.digest)
         if not lab.needs_hypervisor:
             return lab.name, None, lab
+        if lab.hypervisors:
+            return lab.name, SEVERAL, lab
         if lab.hypervisor != "auto" or asked_hypervisor():
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
+    state = LabState.find(name, SEVERAL, invocation.state_dir)
+    if lab is None and state is not None and noted_members(state):
+        _begin(invocation, name, None)
+        return name, SEVERAL, None
     asked = asked_hypervisor()
     found = lab_uris(name, (asked,) if asked else LOCAL_URIS)
     if asked and found:

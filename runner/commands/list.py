@@ -15,6 +15,8 @@ from labrun.runner.cli.report import Report
 from labrun.runner.commands.completions import complete_lab_name
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
+from labrun.state import LabState
+from labrun.state_members import SEVERAL, noted_members
 from labrun.tasks.provision.domains import state_of, tagged_domains
 from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS
 
@@ -48,6 +50,10 @@ def command(invocation: Invocation, orphans: bool, remove: bool, name: str | Non
             errors.append(error)
     if len(errors) == len(_URIS):
         raise errors[0]
+    for lab in by_name.values():
+        state = LabState.find(lab.name, SEVERAL, invocation.state_dir)
+        others = noted_members(state).values() if state is not None else ()
+        lab.hypervisors += [each.uri for each in others if each.uri not in lab.hypervisors]
     for copy in SNAPSHOTS.all():
         by_name.setdefault(copy.lab, _Found(copy.lab)).snapshots.append(copy.name)
     for copy in FORKS.all():

@@ -29,7 +29,7 @@ def command(invocation: Invocation, host: str) -> Report:
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.refused_traffic import recording, refused_at
 
-    session = open_session(invocation)
+    session = open_session(invocation, single="log")
     require_host(session.lab, host)
     target = session.lab.hosts[host]
     if not recording(session.lab, target):

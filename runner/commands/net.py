@@ -44,7 +44,7 @@ def command(invocation: Invocation, rules: bool) -> Report:
     """
     from labrun.tasks.provision.network_view import view_networks
 
-    session = open_session(invocation)
+    session = open_session(invocation, single="net")
     if not session.uri:
         raise UsageError("the lab has no networks in libvirt", hint=session.why_uri)
     views = view_networks(session.lab.name, session.uri)

@@ -15,6 +15,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.views.columns import listing
 from labrun.state import LabState
+from labrun.state_members import SEVERAL, noted_members
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.file_users import file_users
 from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
@@ -29,7 +30,7 @@ __all__ = ["orphans_report"]
 def orphans_report(invocation: Invocation, name: str | None, *, remove: bool) -> Report:
     """List the orphans of all labs, or of the one called ``name``, or remove those that may go."""
     enter_network(LOCAL_URIS[0])
-    found = find_orphans(_files(invocation), name)
+    found = [_of_several(invocation, each) for each in find_orphans(_files(invocation), name)]
     if remove:
         gone = [each for each in found if each.is_certain]
         losses = [f"{thing} of {each.lab}" for each in gone for thing in each.things]
@@ -55,9 +56,19 @@ def orphans_report(invocation: Invocation, name: str | None, *, remove: bool) ->
     return Report(extra={"orphans": members}, text=None if invocation.json else text)
 
 
+def _of_several(invocation: Invocation, orphan: Orphan) -> Orphan:
+    """Return an orphan of a lab that other hypervisors have a part of as one that `down` has to remove."""
+    state = LabState.find(orphan.lab, SEVERAL, invocation.state_dir)
+    others = [each.uri for each in noted_members(state).values()] if state is not None else []
+    if not others:
+        return orphan
+    why = f"{orphan.why}; it is on {', '.join(others)} too: `labrun down --name {orphan.lab}` removes it"
+    return replace(orphan, why=why, is_certain=False)
+
+
 def _files(invocation: Invocation) -> FileOf:
     def file_of(lab: str) -> Path | None:
-        states = (LabState.find(lab, uri, invocation.state_dir) for uri in LOCAL_URIS)
+        states = (LabState.find(lab, uri, invocation.state_dir) for uri in (*LOCAL_URIS, SEVERAL))
         files = (state.lab_file for state in states if state is not None)
         return next((path for path in files if path is not None), None)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
@@ -18,7 +19,6 @@ from labrun.runner.verb import verb
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from labrun.outcome import Outcome
     from labrun.runner.engine.session import Session
     from labrun.tasks.provision.file_users import FileUser
     from labrun.tasks.provision.planning import SeenMachine
@@ -38,18 +38,23 @@ def _switch(invocation: Invocation, action: str, *, wait: bool = False) -> Repor
         seen = session.machines()
         absent = session.absent(seen)
         starts = bool(seen) and action != "stop"
-        users = file_users(lab.name, session.uri) if starts else {}
-        macs = _foreign_macs(lab.name, session.uri) if starts else {}
+        lost = session.lost()
+        users: dict[str, Mapping[str, FileUser]] = {}
+        macs: dict[str, Mapping[tuple[str, str], str]] = {}
+        for member in session.members() if starts else ():
+            used, foreign = file_users(lab.name, member.uri), _foreign_macs(lab.name, member.uri)
+            users |= dict.fromkeys(member.part.hosts, used)
+            macs |= dict.fromkeys(member.part.hosts, foreign)
         jobs = {
             host: {
                 "power": {
                     **_job(lab.libvirt_name(host), seen.get(host)),
                     "absent": absent.get(host, ""),
-                    "taken": _taken(lab.name, host, seen.get(host), users, macs),
+                    "taken": _taken(lab.name, host, seen.get(host), users.get(host, {}), macs.get(host, {})),
                 }
             }
             for host in session.hosts
-            if lab.hosts[host].address is None
+            if lab.hosts[host].address is None and host not in lost
         }
         if jobs:
             with hypervisor_engine(session.uri, jobs, until=_DONE[action]) as nornir:
@@ -57,6 +62,11 @@ def _switch(invocation: Invocation, action: str, *, wait: bool = False) -> Repor
             rows = outcomes_of(result, "machine")
         if wait:
             rows += _ready_rows(session, [row.host for row in rows if not row.exit_code])
+        rows += [
+            Outcome(host, "machine", host, Status.UNKNOWN, why=lost[host])
+            for host in session.hosts
+            if host in lost
+        ]
     return Report(lab.name, rows + existing_rows(lab, session.hosts))
 
 
@@ -73,7 +83,8 @@ def _ready_rows(session: Session, hosts: Sequence[str]) -> list[Outcome]:
     # Whatever the file says by now: they are waited for, not changed.
     machines = [
         replace(item, kind=item.seen.kind, uri=item.seen.uri, plan=Plan(item.plan.item, "none", start=True))
-        for item in plan_lab(session.lab, session.uri, hosts).machines
+        for member in session.members()
+        for item in plan_lab(session.lab, member.uri, hosts, part=member.part).machines
         if item.seen is not None
     ]
     located = session.locate()

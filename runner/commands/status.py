@@ -47,9 +47,9 @@ def command(invocation: Invocation) -> Report:
     session = open_session(invocation)
     machines = session.machines()
     located = session.locate()
-    logins = _logins(session, machines, located)
+    logins, lost = _logins(session, machines, located), session.lost()
     hosts = [
-        _status_of(session, name, machines.get(name), located[name], logins.get(name))
+        _status_of(session, name, machines.get(name), located[name], logins.get(name) or lost.get(name))
         for name in session.hosts
     ]
     last_runs = _last_runs(session)
@@ -65,7 +65,7 @@ def command(invocation: Invocation) -> Report:
     ]
     extra: JsonObject = {
         "hosts": [host.as_json() for host in hosts],
-        "hypervisor": session.uri or None,
+        **session.place_json(),
         "last_runs": {
             command: {"run": run.run, "exit_code": run.exit_code, "seconds": round(run.seconds or 0.0, 1)}
             for command, run in last_runs.items()
@@ -100,7 +100,8 @@ class _HostStatus:
 
     def row(self) -> Outcome:
         failed = self.login not in (None, "ok", _OUT_OF_BAND)
-        status = Status.UNKNOWN if self.login == _INTERRUPTED else Status.UNREACHABLE
+        is_unknown = self.login == _INTERRUPTED or self.state == "unknown"
+        status = Status.UNKNOWN if is_unknown else Status.UNREACHABLE
         return Outcome(
             self.name,
             "machine",
@@ -148,7 +149,7 @@ def _status_of(
     if session.lab.hosts[name].machine is None:
         state = "existing"
     else:
-        state = machine.machine.state if machine else "absent"
+        state = machine.machine.state if machine else "unknown" if name in session.lost() else "absent"
     return _HostStatus(
         name,
         state,

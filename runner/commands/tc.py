@@ -45,7 +45,7 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     from labrun.tasks.provision.link_shaping import Shaped, read_links, set_link
     from labrun.tasks.provision.nic_ends import nic_ends
 
-    session = open_session(invocation)
+    session = open_session(invocation, single="tc")
     named, rest = _split(session, words)
     wanted = quality_of_words(rest)
     if rest and clear:

@@ -24,6 +24,7 @@ from labrun.tasks.provision.remote_way import require_way
 from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
     from labrun.tasks.provision.objects import Busy
 
 
@@ -63,7 +64,7 @@ def command(
     if verify_too and no_wait:
         raise UsageError("--verify and --no-wait cannot be combined", hint="leave one of them out")
     configure_too = configure_too or verify_too
-    session = open_session(invocation)
+    session = open_session(invocation).measured()
     if explain:
         from labrun.runner.views.explain import explain_up
 
@@ -84,7 +85,7 @@ def command(
         "" if exit_code(rows) or verify_too else "labrun verify" if configure_too else "labrun configure"
     )
     scene = session.scene(changes=True, next=follows)
-    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None}, scene=scene)
+    return Report(session.lab.name, rows, extra=session.place_json(), scene=scene)
 
 
 def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
@@ -105,12 +106,16 @@ def bring_up(session: Session, wishes: Wishes) -> list[Outcome]:
     if not session.uri:
         return existing
     subset = session.hosts if session.invocation.hosts is not None else None
+    if session.span is not None:
+        from labrun.runner.commands.span_up import bring_up_several
+
+        return bring_up_several(session, session.span, subset, wishes) + existing
     plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
     if refused := refusal(session, plan, prune=wishes.prune and subset is None):
         return refused + existing
     if wishes.wait:
         require_way(session.lab, session.uri, [item.spec.host for item in plan.machines])
-    _ask(session, plan, wishes)
+    ask(session, plan, wishes)
     session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
@@ -130,13 +135,21 @@ def bring_up(session: Session, wishes: Wishes) -> list[Outcome]:
 
 def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
     """Return the rows of a plan that cannot be carried out: nothing is created then. Empty if it can."""
-    from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
+    from labrun.tasks.provision.obstacles import not_begun
 
-    found = find_obstacles(session.lab, session.uri, plan, prune=prune)
+    rows = obstructed(session.lab, session.uri, plan, prune=prune)
+    return not_begun(rows) if rows else []
+
+
+def obstructed(lab: Lab, uri: str, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
+    """Return the rows of a plan with what would be refused of it; none if nothing would."""
+    from labrun.tasks.provision.obstacles import find_obstacles, with_obstacles
+
+    found = find_obstacles(lab, uri, plan, prune=prune)
     if not found:
         return []
     rows = plan_rows(plan) + (leftover_rows(plan, prune=True) if prune else [])
-    return not_begun(with_obstacles(session.uri, plan, rows, found))
+    return with_obstacles(uri, plan, rows, found)
 
 
 def carry_out(
@@ -152,38 +165,54 @@ def carry_out(
     ``busy`` has, per network, the running machines of the lab that are on it; ``configures`` = the hosts
     are configured next.
     """
+    rows = make_objects(session.uri, plan, busy)
+    if any(row.status is Status.FAILED for row in rows):
+        return rows + skipped_machines(plan)
+    moving = moving_networks(plan, rows)
+    return rows + bring_up_machines(session, plan, moving, wait=wait, configures=configures)
+
+
+def make_objects(uri: str, plan: LabPlan, busy: Mapping[str, Busy]) -> list[Outcome]:
+    """Create the plan's filters, networks, forwards and images on their hypervisor. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_objects
 
     rows: list[Outcome] = []
-    with hypervisor_engine(session.uri) as hypervisor:
+    with hypervisor_engine(uri) as hypervisor:
         for section, planned in (
             ("filter", plan.filters),
             ("network", plan.networks),
             ("forward", plan.forwards),
+            ("tunnel", plan.tunnels),
         ):
             specs = [each.spec for each in planned]
-            result = hypervisor.run(
-                provision_objects, section=section, uri=session.uri, specs=specs, busy=busy
-            )
+            result = hypervisor.run(provision_objects, section=section, uri=uri, specs=specs, busy=busy)
             rows += outcomes_of(result, section, *(spec.name for spec in specs))
         # Images are copied to the hypervisor only for machines that are created in this run.
         made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
         uses = list(dict.fromkeys(item.image for item in made))
         result = hypervisor.run(prepare_images, uses=uses)
         rows += outcomes_of(result, "image", *(use.image for use in uses))
-    if any(row.status is Status.FAILED for row in rows):
-        return rows + [_not_begun(item.spec.host) for item in plan.machines]
+    return rows
+
+
+def moving_networks(plan: LabPlan, rows: Sequence[Outcome]) -> set[str]:
+    """Return the networks that were left as they are although they are to have another subnet."""
     kept = {row.name for row in rows if row.section == "network" and row.status is Status.PENDING}
-    moving = {
+    return {
         each.spec.name
         for each in plan.networks
         if each.spec.name in kept and each.plan.item.differences.keys() & {"ipv4", "ipv6"}
     }
-    return rows + _bring_up_machines(session, plan, moving, wait=wait, configures=configures)
 
 
-def _ask(session: Session, plan: LabPlan, wishes: Wishes) -> None:
+def skipped_machines(plan: LabPlan) -> list[Outcome]:
+    """Return the rows of machines that were not begun, since what they need is not there."""
+    return [_not_begun(item.spec.host) for item in plan.machines]
+
+
+def ask(session: Session, plan: LabPlan, wishes: Wishes) -> None:
+    """Confirm what would be lost by the plan."""
     lost = [item.spec.host for item in plan.machines if _is_lost(item)]
     if lost:
         disks = "its disk is lost" if len(lost) == 1 else "their disks are lost"
@@ -207,21 +236,25 @@ def _not_begun(host: str) -> Outcome:
     return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
 
 
-def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
-    """Remove machines and networks that are no longer in the file. Return their rows."""
+def remove_extra(session: Session, plan: LabPlan, uri: str = "") -> list[Outcome]:
+    """Remove machines and networks that are no longer in the file, by default of the lab's hypervisor.
+
+    Return their rows.
+    """
     from labrun.runner.commands.down import remove_machines, remove_objects
     from labrun.tasks.provision.file_users import file_users
 
-    keep = file_users(session.lab.name, session.uri) if plan.extra_machines else {}
-    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines, keep)
-    rows += remove_objects(session.uri, session.lab.name, "forward", plan.extra_forwards)
-    rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
+    uri = uri or session.uri
+    keep = file_users(session.lab.name, uri) if plan.extra_machines else {}
+    rows = remove_machines(uri, session.lab.name, plan.extra_machines, keep)
+    rows += remove_objects(uri, session.lab.name, "forward", plan.extra_forwards)
+    rows += remove_objects(uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
     # These hosts are no longer part of the lab.
     return [replace(row, host=HYPERVISOR) for row in rows]
 
 
-def _bring_up_machines(
+def bring_up_machines(
     session: Session, plan: LabPlan, moving: Collection[str], *, wait: bool, configures: bool
 ) -> list[Outcome]:
     """Bring the plan's machines up; the subnets of networks that are ``moving`` have to wait."""
@@ -242,8 +275,12 @@ def _bring_up_machines(
     # --timeout is a part of this deadline, not all of it.
     budget = replace(session.budget(deadline, until="become ready"), deadline=deadline)
     if not session.invocation.chosen_workers:
-        kinds = [(item.kind, item.spec) for item in plan.machines]
-        budget = replace(budget, workers=machines_at_once(connect(session.uri), kinds))
+        at_once = 0
+        for member in session.members():
+            here = [item for item in plan.machines if item.spec.host in member.part.hosts]
+            kinds = [(item.kind, item.spec) for item in here]
+            at_once += machines_at_once(connect(member.uri), kinds) if here else 0
+        budget = replace(budget, workers=max(at_once, 1))
     with session.engine(located, budget, data, hosts=names) as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}

@@ -168,7 +168,7 @@ def _attempt(session: Session, host: str, error: str, address: Address | None, n
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
     jump = jumps(session.lab).get(host)
-    remote = HYPERVISOR if first_hop(session.lab, session.uri, host) is not None else ""
+    remote = HYPERVISOR if first_hop(session.lab, session.way_uri(host), host) is not None else ""
     on_record = session.state.host_keys().get(host)
     return Attempt(
         host,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from labrun.errors import UsageError
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR
 from labrun.runner.cli.invocation import Invocation
@@ -18,6 +19,7 @@ from labrun.runner.engine.gone import GoneMachines
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
 from labrun.state import LabState
+from labrun.state_members import SEVERAL
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.json_values import JsonObject
     from labrun.runner.cli.scene import Scene
+    from labrun.runner.engine.span import Member, Span
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
     from labrun.tasks.provision.strays import Stray
@@ -40,7 +44,8 @@ TaskData: TypeAlias = Mapping[str, object]
 class Session:
     """One command's work on one lab; ``hosts`` are the selected hosts, in file order.
 
-    ``uri`` is empty for a lab of existing machines only; then libvirt is never contacted.
+    ``uri`` is empty for a lab of existing machines only; then libvirt is never contacted. ``span`` is None
+    unless the lab has several hypervisors; then ``uri`` is the first one that answers.
     """
 
     invocation: Invocation
@@ -49,6 +54,7 @@ class Session:
     uri: str
     why_uri: str
     state: LabState
+    span: Span | None = None
 
     def history(self) -> History | None:
         """Return the lab's history, None if there is none or, after a message, if it cannot be read."""
@@ -59,25 +65,67 @@ class Session:
     @property
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
+        if self.span is not None:
+            return "\n".join(self.span.notes())
         return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
+
+    def measured(self) -> Session:
+        """Return the session with the MTUs that the ways between its hypervisors have now.
+
+        Raises HypervisorError.
+        """
+        if self.span is None:
+            return self
+        from labrun.runner.engine.span_paths import measured
+
+        span = measured(self.span)
+        return replace(self, lab=span.lab, span=span)
+
+    def place_json(self) -> JsonObject:
+        """Return the hypervisor, or all of them and where the hosts are, as in a command's document."""
+        if self.span is None:
+            return {"hypervisor": self.uri or None}
+        return {
+            "hypervisors": {name: each.uri for name, each in self.lab.hypervisors.items()},
+            "placement": {
+                host: {"hypervisor": place.hypervisor, "why": place.why}
+                for host, place in self.span.placement.places.items()
+            },
+        }
+
+    def members(self) -> tuple[Member, ...]:
+        """Return the hypervisors that answer, with what of the lab is on each; none without one."""
+        from labrun.runner.engine.span import Member
+
+        if self.span is not None:
+            return self.span.members
+        return (Member("", self.uri, self.lab),) if self.uri else ()
+
+    def lost(self) -> dict[str, str]:
+        """Return the hosts whose hypervisor does not answer, with the reason."""
+        return self.span.lost() if self.span is not None else {}
 
     def scene(self, **settings: Any) -> Scene:
         """Return what the command looks at, for its screen; ``settings`` are the scene's further fields."""
         from labrun.runner.cli.scene import Scene
 
-        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), self.uri, **settings)
+        place = self.uri if self.span is None else ", ".join(member.uri for member in self.span.members)
+        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), place, **settings)
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""
         from labrun.tasks.provision.planning import see_machines
 
-        return see_machines(self.lab.name, self.uri) if self.uri else {}
+        found: dict[str, SeenMachine] = {}
+        for member in self.members():
+            found |= see_machines(self.lab.name, member.uri)
+        return found
 
     def strays(self) -> tuple[Stray, ...]:
         """Return the copies and renamed objects that carry the lab's tag. Raises HypervisorError."""
         from labrun.tasks.provision.strays import see_strays
 
-        return see_strays(self.lab.name, self.uri) if self.uri else ()
+        return tuple(stray for member in self.members() for stray in see_strays(self.lab.name, member.uri))
 
     def absent(self, seen: Collection[str]) -> dict[str, str]:
         """Return, by host, why a machine of the file is not among those ``seen`` in libvirt.
@@ -96,7 +144,16 @@ class Session:
         from labrun.inventory.hosts.leases import LibvirtLeases
         from labrun.inventory.hosts.locate import locate
 
+        if self.span is not None:
+            from labrun.runner.engine.span import SpanLeases
+
+            source = SpanLeases(self.span.uris) if leases else None
+            return self.span.through(locate(self.lab, source))
         return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None, self.uri)
+
+    def way_uri(self, host: str) -> str:
+        """Return the URI of the hypervisor through which a host is reached."""
+        return self.span.way_uri(host) if self.span is not None else self.uri
 
     def budget(
         self,
@@ -195,11 +252,11 @@ class Session:
                 self.state.remember_port(name, port)
 
 
-def open_session(invocation: Invocation) -> Session:
+def open_session(invocation: Invocation, *, single: str = "") -> Session:
     """Load the lab, find its hypervisor and enter the guests' network.
 
-    A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
-    HypervisorError.
+    A lab of existing machines only has neither. ``single`` is the command that works only in a lab of one
+    hypervisor. Raises LabFileError, UsageError for unknown hosts, HypervisorError.
     """
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
@@ -210,6 +267,11 @@ def open_session(invocation: Invocation) -> Session:
     if not lab.needs_hypervisor:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
+    if lab.hypervisors:
+        if single:
+            what = f"`labrun {single}` works only in a lab of one hypervisor"
+            raise UsageError(what, hint=f"the lab file has {', '.join(lab.hypervisors)}")
+        return _open_several(invocation, lab, hosts)
     choice = choose_hypervisor(lab)
     if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
@@ -219,6 +281,17 @@ def open_session(invocation: Invocation) -> Session:
     if (path := lab_path(invocation.lab)) != "-":
         state.remember_lab_file(Path(path).resolve())
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)
+
+
+def _open_several(invocation: Invocation, lab: Lab, hosts: tuple[str, ...]) -> Session:
+    from labrun.runner.engine.span import open_span
+
+    state = LabState.open(lab.name, SEVERAL, invocation.state_dir)
+    span = open_span(lab, state)
+    invocation.recording.uri = span.uris[0]
+    if (path := lab_path(invocation.lab)) != "-":
+        state.remember_lab_file(Path(path).resolve())
+    return Session(invocation, span.lab, hosts, span.uris[0], "set in the lab file", state, span)
 
 
 @contextmanager

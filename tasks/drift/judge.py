@@ -49,7 +49,11 @@ def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
     )
     used = {nic.network for host in hosts for nic in lab.hosts[host].interfaces}
     everything = len(hosts) == len(lab.hosts)
-    rows = [row for row in lab_side if row.host == HYPERVISOR and (everything or row.name in used)]
+    rows = [
+        row
+        for row in lab_side
+        if row.host == HYPERVISOR and (everything or row.name.partition(" on ")[0] in used)
+    ]
     for host in hosts:
         rows += [row for row in lab_side if row.host == host]
         rows += _host_key(host, seen)

@@ -35,6 +35,11 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
         yield _rules(each.plan, "filter", applied=applied)
     for each in plan.forwards:
         yield _rules(each.plan, "forward", applied=applied)
+    for each in plan.tunnels:
+        yield _rules(each.plan, "tunnel", applied=applied)
+    for name in plan.extra_tunnels:
+        why = "the network no longer spans hypervisors: `labrun up` removes it"
+        yield Outcome(HYPERVISOR, "tunnel", name, Status.PENDING, "absent", "there", why)
     for each in plan.networks:
         yield _network(each, digest, plugged=each.spec.full_name in nics)
     renamed = plan.renamed
@@ -52,6 +57,8 @@ def _rules(plan: Plan, section: str, *, applied: bool) -> Outcome:
     if plan.action != "none":
         status = Status.DRIFTED if applied else Status.PENDING
     actual = {"none": AS_DECLARED, "create": "absent"}.get(plan.action, "other rules")
+    if section == "tunnel" and actual == "other rules":
+        actual = f"another {', '.join(plan.item.differences)}"
     return Outcome(HYPERVISOR, section, plan.item.name, status, AS_IN_FILE, actual, None, plan.item.diff)
 
 

@@ -27,6 +27,7 @@ from labrun.tasks.provision.networks import apply_network, observe_networks, pla
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Spec
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests
 from labrun.tasks.provision.rows import done_row, failure_row, image_row, kept_row, removed_row
+from labrun.tasks.provision.tunnels import apply_tunnel, observe_tunnels, plan_tunnel, remove_tunnel
 
 __all__ = ["prepare_images", "provision_objects", "remove_objects"]
 
@@ -44,6 +45,7 @@ _OPERATIONS: Mapping[str, _Operations] = MappingProxyType(
     {
         "filter": _Operations(observe_rules, plan_filter, apply_rules, remove_rules),
         "forward": _Operations(observe_forwards, plan_forward, apply_forward, remove_forward),
+        "tunnel": _Operations(observe_tunnels, plan_tunnel, apply_tunnel, remove_tunnel),
         "network": _Operations(observe_networks, plan_network, apply_network, remove_network),
     }
 )

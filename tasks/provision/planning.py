@@ -80,17 +80,20 @@ class LabPlan:
 
     ``strays`` are copies and renamed objects, which are only named. ``unenforced`` are rows of what this
     hypervisor cannot enforce. ``replaced_filters`` are libvirt's, of filters that are tables now. ``seen``
-    has all machines of the lab by host, whichever the plan is for.
+    has all machines of the lab by host, whichever the plan is for. ``extra_tunnels`` are of networks that no
+    longer span: they go without being asked for.
     """
 
     networks: tuple[Planned, ...] = ()
     machines: tuple[PlannedMachine, ...] = ()
     filters: tuple[Planned, ...] = ()
     forwards: tuple[Planned, ...] = ()
+    tunnels: tuple[Planned, ...] = ()
     extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_forwards: Mapping[str, Observed] = field(default_factory=_nothing)
+    extra_tunnels: Mapping[str, Observed] = field(default_factory=_nothing)
     replaced_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
     seen: Mapping[str, SeenMachine] = field(default_factory=lambda: MappingProxyType({}))
@@ -141,15 +144,20 @@ def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
     return found
 
 
-def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool = False) -> LabPlan:
+def plan_lab(
+    lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool = False, part: Lab | None = None
+) -> LabPlan:
     """Return what ``up`` has to do. ``hosts`` limits machines, and networks to theirs; None = all.
 
-    Raises HypervisorError.
+    ``part`` is the lab as this hypervisor has it, None if all of it is there. Raises HypervisorError.
     """
-    chosen = [host for host in lab.hosts.values() if hosts is None or host.name in hosts]
+    here = lab if part is None else part
+    # Of a network's members elsewhere, the home has the addresses.
+    whole = replace(lab, networks=MappingProxyType({**lab.networks, **here.networks}))
+    chosen = [host for host in here.hosts.values() if hosts is None or host.name in hosts]
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
-    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
+    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(here, uri)
     replaced = replaced_filters(rules, filters)
     forwards = observe_forwards(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
@@ -167,10 +175,10 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     return LabPlan(
         networks=tuple(
             Planned(spec, plan_network(spec, networks.get(spec.name)), networks.get(spec.name))
-            for network in lab.networks.values()
+            for network in here.networks.values()
             # libvirt has no network of a VLAN.
             if network.vlan is None and (hosts is None or network.name in used)
-            for spec in [network_spec(lab, network, uri)]
+            for spec in [network_spec(whole, network, uri)]
         ),
         machines=tuple(machines),
         filters=tuple(
@@ -178,15 +186,15 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         ),
         forwards=tuple(
             Planned(spec, plan_forward(spec, forwards.get(spec.name)), forwards.get(spec.name))
-            for spec in forward_specs(lab, uri, forwards)
+            for spec in forward_specs(here, uri, forwards)
             if hosts is None or spec.name in used
         ),
         extra_networks={
             name: each
             for name, each in networks.items()
-            if name not in lab.networks or lab.networks[name].vlan is not None
+            if name not in here.networks or here.networks[name].vlan is not None
         },
-        extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
+        extra_forwards={name: each for name, each in forwards.items() if name not in here.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={
             name: each
@@ -196,7 +204,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         replaced_filters=replaced,
         strays=see_strays(lab.name, uri),
         seen=seen,
-        unenforced=(*unenforced(lab, uri), *forward_warnings(lab, uri)),
+        unenforced=(*unenforced(here, uri), *forward_warnings(here, uri)),
     )
 
 
@@ -208,6 +216,8 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
     rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]
+    rows += [planned_row(HYPERVISOR, "tunnel", each.plan) for each in plan.tunnels]
+    rows += [planned_row(HYPERVISOR, "tunnel", Plan(Item(name), "remove")) for name in plan.extra_tunnels]
     made = {item.image for item in plan.machines if item.plan.action in ("create", "recreate")}
     for use in dict.fromkeys(item.image for item in plan.machines):
         try:

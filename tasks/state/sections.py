@@ -34,6 +34,7 @@ __all__ = [
     "SSHD",
     "SSH_KEYS",
     "SYSCTL",
+    "TUNNEL",
     "Scope",
     "Section",
     "section_of",
@@ -74,6 +75,7 @@ def _setting(name: str, *files: str, foldable: bool = False, verified: bool = Fa
 FILTER = Section("filter", Scope.LAB)
 NETWORK = Section("network", Scope.LAB)
 FORWARD = Section("forward", Scope.LAB)
+TUNNEL = Section("tunnel", Scope.LAB)
 IMAGE = Section("image", Scope.LAB)
 MACHINE = Section("machine", Scope.LAB)
 READY = Section("ready", Scope.LAB)
@@ -127,6 +129,7 @@ _OF_RUNS = (
     "schedule",
     "doctor",
     "host-bridge",
+    "hypervisor",
     "capture",
     "tc",
     "snapshot",
@@ -137,7 +140,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
         each.name: each
         for each in (
-            *(FILTER, NETWORK, FORWARD, IMAGE, MACHINE, READY),
+            *(FILTER, NETWORK, FORWARD, TUNNEL, IMAGE, MACHINE, READY),
             *SETTINGS,
             *(ADDRESS, ROUTE, PATH, CHECK),
             *(Section(name, Scope.RUN) for name in _OF_RUNS),

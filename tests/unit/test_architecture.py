@@ -92,6 +92,7 @@ ROOMS = {
         "traffic",
         "check_model",
         "network_model",
+        "hypervisor_model",
         "model",
         "kernel_values",
         "sshd_ports",

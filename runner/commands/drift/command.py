@@ -186,9 +186,18 @@ def look(session: Session) -> Drift:
     from labrun.tasks.out_of_band.captures import captures_from_inside
     from labrun.tasks.provision.planning import plan_lab
 
+    session = session.measured()
     lab = session.lab
-    plan = plan_lab(lab, session.uri, None) if session.uri else None
-    off = _off(plan)
+    silent: list[Outcome] = []
+    plan: LabPlan | None = None
+    if session.span is not None:
+        from labrun.runner.commands.span_up import silent_rows, whole_plan
+        from labrun.runner.engine.span_plans import plan_several
+
+        plan, silent = whole_plan(plan_several(session, None)), silent_rows(session, session.span)
+    elif session.uri:
+        plan = plan_lab(lab, session.uri, None)
+    off = _off(plan) | session.lost()
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     running = [host for host in lab.hosts if host not in off]
@@ -206,13 +215,13 @@ def look(session: Session) -> Drift:
                 captures={
                     **without_login(captures_of(results), no_logins(lab, located)),
                     **captures_from_inside(lab, glimpses),
-                    **_unreachable(off),
+                    **_unreachable(off, session.lost()),
                 },
                 plan=plan,
                 made=frozenset(session.state.host_keys()),
                 strange_keys=_strange_keys(results),
             )
-            rows = drift_rows(lab, seen, session.hosts)
+            rows = drift_rows(lab, seen, session.hosts) + silent
         _keep_evidence(session, rows, results, specs)
         earlier = earlier_of(session, rows)
         logs = _logs(session, nornir, rows, seen, earlier.last_ok)
@@ -252,10 +261,11 @@ def _off(plan: LabPlan | None) -> dict[str, str]:
     return reasons
 
 
-def _unreachable(off: Mapping[str, str]) -> dict[str, Unreachable]:
+def _unreachable(off: Mapping[str, str], lost: Mapping[str, str]) -> dict[str, Unreachable]:
     from labrun.tasks.collect.capture import Unreachable
 
-    return {host: Unreachable(why, off=True) for host, why in off.items()}
+    silent = {host: Unreachable(why, Status.UNKNOWN) for host, why in lost.items()}
+    return {host: Unreachable(why, off=True) for host, why in off.items()} | silent
 
 
 def _specs(session: Session, off: Mapping[str, str]) -> dict[str, DriftSpec]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.progress import progress
 from labrun.runner.engine.session import Session
-from labrun.tasks.state.sections import FILTER, FORWARD, MACHINE, NETWORK, Scope, section_of
+from labrun.tasks.state.sections import FILTER, FORWARD, MACHINE, NETWORK, TUNNEL, Scope, section_of
+
+if TYPE_CHECKING:
+    from labrun.tasks.provision.planning import LabPlan
 
 __all__ = ["Fix", "Wanted", "after_fix", "apply", "choose"]
 
@@ -41,6 +45,7 @@ class Wanted:
     left: Mapping[Key, str]
     filters: frozenset[str] = frozenset()
     forwards: frozenset[str] = frozenset()
+    tunnels: frozenset[str] = frozenset()
 
 
 def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
@@ -74,6 +79,7 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
         left=left,
         filters=frozenset(name for _, section, name in items if section == FILTER.name),
         forwards=frozenset(name for _, section, name in items if section == FORWARD.name),
+        tunnels=frozenset(name for _, section, name in items if section == TUNNEL.name),
     )
 
 
@@ -95,7 +101,7 @@ def _key(row: Outcome) -> Key:
 def apply(session: Session, wanted: Wanted) -> list[Outcome]:
     """Make the corrections, with the lab's lock held. Return the rows of `up` and `configure`."""
     rows: list[Outcome] = []
-    if wanted.filters or wanted.networks or wanted.forwards or wanted.machines:
+    if wanted.filters or wanted.networks or wanted.forwards or wanted.tunnels or wanted.machines:
         rows += _up(session, wanted)
     groups: dict[tuple[str, ...], list[str]] = {}
     for host, sections in wanted.sections.items():
@@ -111,25 +117,52 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
     from labrun.runner.commands.up import carry_out, refusal
     from labrun.tasks.provision.planning import plan_lab
 
+    if session.span is not None:
+        return _up_several(session, wanted)
     whole = plan_lab(session.lab, session.uri, None)
-    lost = [item for item in whole.machines if item.plan.action == "recreate"]
-    names = wanted.machines - {item.spec.host for item in lost}
-    plan = replace(
+    plan = _limited(whole, wanted, str)
+    rows = refusal(session, plan)
+    if not rows:
+        with progress(sorted(item.spec.host for item in plan.machines), session.invocation):
+            rows = carry_out(session, plan, whole.busy())
+    return rows + _left(whole, wanted)
+
+
+def _up_several(session: Session, wanted: Wanted) -> list[Outcome]:
+    """Correct what is wanted on every hypervisor of the lab, if nothing of it would be refused."""
+    from labrun.runner.commands.span_up import carry_out_several
+    from labrun.runner.engine.span_plans import plan_several
+
+    plans = plan_several(session, None)
+    limited = [replace(each, plan=_limited(each.plan, wanted, each.member.label)) for each in plans]
+    names = sorted(item.spec.host for each in limited for item in each.plan.machines)
+    with progress(names, session.invocation):
+        rows = carry_out_several(session, limited)
+    return rows + [row for each in plans for row in _left(each.plan, wanted)]
+
+
+def _limited(whole: LabPlan, wanted: Wanted, label: Callable[[str], str]) -> LabPlan:
+    """Return the plan of what is wanted, whose names are those that ``label`` makes; no new machines."""
+    names = wanted.machines - {item.spec.host for item in whole.machines if item.plan.action == "recreate"}
+    return replace(
         whole,
-        networks=tuple(planned for planned in whole.networks if planned.spec.name in wanted.networks),
+        networks=tuple(each for each in whole.networks if label(each.spec.name) in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
-        filters=tuple(planned for planned in whole.filters if planned.spec.name in wanted.filters),
-        forwards=tuple(planned for planned in whole.forwards if planned.spec.name in wanted.forwards),
+        filters=tuple(each for each in whole.filters if label(each.spec.name) in wanted.filters),
+        forwards=tuple(each for each in whole.forwards if label(each.spec.name) in wanted.forwards),
+        tunnels=tuple(each for each in whole.tunnels if label(each.spec.name) in wanted.tunnels),
+        extra_tunnels={},
         extra_networks={},
         extra_machines=(),
     )
+
+
+def _left(whole: LabPlan, wanted: Wanted) -> list[Outcome]:
     why = "this needs a new machine: `labrun up --recreate`, and its disk is lost"
-    kept = [item.spec.host for item in lost if item.spec.host in wanted.machines]
-    rows = refusal(session, plan)
-    if not rows:
-        with progress(sorted(names), session.invocation):
-            rows = carry_out(session, plan, whole.busy())
-    return rows + [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in kept]
+    lost = [item.spec.host for item in whole.machines if item.plan.action == "recreate"]
+    return [
+        Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in lost if host in wanted.machines
+    ]
 
 
 def after_fix(

@@ -43,7 +43,7 @@ def fork(invocation: Invocation, name: str, no_wait: bool) -> Report:
         raise UsageError("a fork is of the whole lab", step="--hosts")
     if invocation.lab == "-":
         raise UsageError("a fork needs a lab file that -f can read again", step="--lab")
-    session = open_session(invocation)
+    session = open_session(invocation, single="fork")
     require_local(session.uri, "a fork")
     with lab_lock(session.state.lock, "fork"), progress(session.hosts, invocation):
         rows = _fork(session, name, wait=not no_wait)
@@ -117,7 +117,7 @@ def _row(found: dict[str, Any]) -> Outcome:
 def drop_command(invocation: Invocation, name: str) -> Report:
     """Remove a fork and all that runs in it. Asks first, unless -y is given."""
 
-    session = open_session(invocation)
+    session = open_session(invocation, single="fork")
     require_local(session.uri, "a fork")
     made = FORKS.find(session.lab.name, name)
     losses = [f"machine {host} of the fork {name} (its disk with it)" for host in made.machines]

@@ -141,7 +141,7 @@ def snapshot_row(name: str, status: Status, actual: str, *, expected: str) -> Ou
 
 
 def _opened(invocation: Invocation) -> Session:
-    session = open_session(invocation)
+    session = open_session(invocation, single="snapshot")
     require_local(session.uri, "a snapshot")
     return session
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +21,7 @@ from labrun.runner.verb import verb
 if TYPE_CHECKING:
     from labrun.outcome import Outcome
     from labrun.runner.engine.out_of_band import Rows
+    from labrun.runner.engine.span import Member
     from labrun.tasks.collect.capture import Capture, Unreachable
     from labrun.tasks.collect.collect_spec import CollectSpec
     from labrun.tasks.collect.task import RawResults
@@ -104,7 +105,7 @@ def _refused(session: Session) -> list[Outcome]:
         return []
     from labrun.tasks.provision.refused_traffic import counter_rows
 
-    return counter_rows(session.lab, session.uri)
+    return _of_members(session, lambda member: counter_rows(member.part, member.uri))
 
 
 def _cut_off(session: Session) -> list[Outcome]:
@@ -113,7 +114,16 @@ def _cut_off(session: Session) -> list[Outcome]:
         return []
     from labrun.tasks.provision.uplinks import health_rows, uplink_rows
 
-    return uplink_rows(session.lab, session.uri) + health_rows(session.lab, session.uri)
+    return _of_members(
+        session, lambda member: uplink_rows(member.part, member.uri) + health_rows(member.part, member.uri)
+    )
+
+
+def _of_members(session: Session, rows: Callable[[Member], Sequence[Outcome]]) -> list[Outcome]:
+    """Return the rows of each hypervisor; of several, their names say of which."""
+    from labrun.tasks.provision.several_plans import labelled
+
+    return [row for each in session.members() for row in labelled(rows(each), each.label)]
 
 
 def _forwarded(session: Session, captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:
@@ -131,7 +141,11 @@ def _worsened(session: Session) -> list[Outcome]:
     """Return a warning for each link that `labrun tc` has made slow or lossy."""
     from labrun.tasks.provision.link_shaping import link_rows
 
-    return link_rows(session.lab, session.uri, session.hosts) if session.uri else []
+    return _of_members(session, lambda member: link_rows(member.part, member.uri, _hosts_on(session, member)))
+
+
+def _hosts_on(session: Session, member: Member) -> list[str]:
+    return [host for host in session.hosts if not member.name or host in member.part.hosts]
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:

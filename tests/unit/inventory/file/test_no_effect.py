@@ -66,7 +66,7 @@ OTHERWISE = {
     "virtual machine": {"driver": "driver: lxc"},
 }
 # The first two make the context; `access` is refused.
-NOT_HERE = {"address", "networks", "access"}
+NOT_HERE = {"address", "networks", "access", "hypervisor"}
 # No container can have these, and not to have them is no effect that could be left out.
 REFUSED = {"disks": "has no disks of its own", "firmware": "has no firmware"}
 NIC_KEYS = {
