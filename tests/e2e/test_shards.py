@@ -1,4 +1,4 @@
-"""Work in worker processes on real hosts: the rows are those of threads, and nothing begins twice in a guest."""
+"""Worker processes on real hosts: the rows are those of threads, and nothing begins twice in a guest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ networks:
   deep: {mode: very-isolated, cidr: 10.190.2.0/24}
 hosts:
   gate: {role: router, networks: {left: 10.190.1.254, deep: 10.190.2.254}}
-  one: {networks: {left: 10.190.1.11}, redundancy: pair}
+  one: {networks: {left: 10.190.1.11}}
   two: {networks: {left: 10.190.1.12}}
   far: {networks: {deep: 10.190.2.11}}
 """
@@ -214,9 +214,9 @@ TWICE = textwrap.dedent("""\
     )
     told = []
     for _ in range(2):
-        words = ["virsh", "-c", "lxc:///system", "lxc-enter-namespace", name, "--noseclabel", "--", "/bin/sh", "-c"]
+        words = ["virsh", "-c", "lxc:///system", "lxc-enter-namespace", name, "--noseclabel", "--"]
         script = "rm -f /etc/sysctl.d/*labrun* /etc/ssh/sshd_config.d/*labrun*; true"
-        subprocess.run([*words, script], check=True, capture_output=True)
+        subprocess.run([*words, "/bin/sh", "-c", script], check=True, capture_output=True)
         told.append([row.as_json() for row in configure_hosts(session)])
     print(json.dumps({"run": session.invocation.run, "rows": told}))
 """)
