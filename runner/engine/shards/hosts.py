@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,8 +54,8 @@ def spec_of(host: Host, host_keys: Mapping[str, str]) -> HostSpec:
     )
 
 
-def host_of(spec: HostSpec, folder: Path) -> Host:
-    """Return the host for Nornir. Where no file of known hosts is named, one is written into ``folder``."""
+def host_of(spec: HostSpec, folder: Callable[[], Path]) -> Host:
+    """Return the host for Nornir. Where no file of known hosts is named, one is written into ``folder()``."""
     options = dict(spec.options)
     if spec.key_file is not None:
         options[_KEY] = spec.key_file
@@ -76,10 +76,10 @@ def host_of(spec: HostSpec, folder: Path) -> Host:
     )
 
 
-def _known_hosts(spec: HostSpec, folder: Path) -> str | None:
+def _known_hosts(spec: HostSpec, folder: Callable[[], Path]) -> str | None:
     if not spec.host_keys:
         return None
-    path = folder / f"{spec.name}.known_hosts"
+    path = folder() / f"{spec.name}.known_hosts"
     name = spec.options.get(_ALIAS) or spec.address
     path.write_text("".join(f"{name} {key}\n" for key in spec.host_keys), encoding="ascii")
     return str(path)
