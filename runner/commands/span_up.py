@@ -23,6 +23,7 @@ from labrun.runner.engine.span_plans import PartPlan, plan_several
 from labrun.state_members import NotedMember, note_members
 from labrun.tasks.provision.obstacles import not_begun
 from labrun.tasks.provision.planning import LabPlan, leftover_rows, plan_rows
+from labrun.tasks.provision.remote_way import require_way
 from labrun.tasks.provision.several_plans import joined, labelled
 from labrun.tasks.provision.strays import stray_rows
 
