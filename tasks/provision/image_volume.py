@@ -11,7 +11,7 @@ from typing import Any
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
-from labrun.progress import report
+from labrun.progress import Amount, report
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import disk_digest, image_paths
@@ -82,10 +82,13 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
         raise no_disk(image)
     pool = ensure_pool(connection, where)
 
-    def show(share: float) -> None:
-        report(HYPERVISOR, "image", f"{image}: {share:.0%} uploaded")
+    disk = image_paths(image).disk
+    megabytes = disk.stat().st_size / 1e6
 
-    done = upload_image(connection, pool, name, image_paths(image).disk, show)
+    def show(share: float) -> None:
+        report(HYPERVISOR, "uploading", image, amount=Amount(share * megabytes, megabytes))
+
+    done = upload_image(connection, pool, name, disk, show)
     if done:
         # Until the refresh, libvirt takes the volume for a raw one and lists it as such.
         refresh(pool)
