@@ -17,6 +17,7 @@ from labrun.errors import LabrunError
 from labrun.key_pairs import is_public_key
 from labrun.lab_keys import ensure_key_pair, password_from, read_public_key
 from labrun.notices import notice
+from labrun.output_logs import FOLDER
 from labrun.state_files import keep_regular, read_file, read_or_reset, write_private
 from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
@@ -259,7 +260,7 @@ class LabState:
                 write_private(self.known_hosts, "".join(f"{line}\n" for line in remaining))
 
     def remove(self) -> None:
-        """Delete keys, known_hosts and lock. Foreign files in the directory stay.
+        """Delete keys, known_hosts, logs and lock. Foreign files in the directory stay.
 
         Raises LabrunError.
         """
@@ -272,6 +273,7 @@ class LabState:
             self.members,
             self.fault,
             self.lock,
+            *(self.root / FOLDER).glob("*.log"),
         )
         try:
             for path in kept:
@@ -284,8 +286,9 @@ class LabState:
         except OSError as error:
             raise LabrunError(f"cannot remove {path}: {error.strerror}") from error
         # Other files in it are not the lab's to delete.
-        with contextlib.suppress(OSError):
-            self.root.rmdir()
+        for folder in (self.root / FOLDER, self.root):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     @property
     def _lab_file_path(self) -> Path:

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -160,6 +161,7 @@ def main() -> None:
         getattr(namespaces, name)(argument)
     os.environ.clear()
     os.environ.update(request["env"])
+    time.tzset()
     # As at the start of Python: what they are, such as no terminal, was decided for others.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         old = getattr(sys, name)

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from labrun.outcome import HYPERVISOR
-from labrun.progress import LOGGER_NAME
+from labrun.progress import LOGGER_NAME, Amount
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.terminal import console_on, printable, say
 
@@ -43,6 +43,7 @@ _WORDS = {
 }
 _shown: list[Live] = []  # the current display; at most one
 _REFRESH = 4  # per second: more would take CPU time from the guests of a small machine
+_BAR, _SHORTEST_BAR = 20, 6  # columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class _Row:
     stage: str
     detail: str
     since: float
+    amount: Amount | None = None
+    limit: float | None = None
+    console: str = ""
 
 
 @contextmanager
@@ -139,11 +143,16 @@ class _Lines(logging.Handler):
         if stage in _EXPECTED and host != HYPERVISOR and not self._every:
             return
         elapsed = time.monotonic() - self._begin
+        amount = getattr(record, "amount", None)
+        if isinstance(amount, Amount) and amount.total and amount.unit != "%":
+            detail = ", ".join(filter(None, (detail, f"{amount.total:.0f} {amount.unit}")))
         say(f"{elapsed:6.1f} s  {host}: {stage}{f' ({detail})' if detail else ''}")
 
 
 class _Board(logging.Handler):
     """The hosts in progress, drawn by rich: as many as the terminal has lines for."""
+
+    is_drawn = True
 
     def __init__(self, hosts: Sequence[str]) -> None:
         super().__init__(logging.INFO)
@@ -155,10 +164,14 @@ class _Board(logging.Handler):
         host, stage, detail = _fields_of(record)
         # Handler.handle holds this handler's lock around emit; __rich_console__ takes the same one.
         known = self._rows.get(host)
-        if known is not None and known.stage == stage:
-            self._rows[host] = replace(known, detail=detail)
-        else:
-            self._rows[host] = _Row(stage, detail, time.monotonic())
+        is_same = known is not None and known.stage == stage
+        since = known.since if known is not None and is_same else time.monotonic()
+        amount, limit = (getattr(record, name, None) for name in ("amount", "limit"))
+        # A later report of the same stage, with how far it is, does not say its limit again.
+        if known is not None and is_same and limit is None:
+            limit = known.limit
+        console = printable(str(getattr(record, "console", ""))).replace("\n", " ")
+        self._rows[host] = _Row(stage, detail, since, amount, limit, console)
 
     def _snapshot(self) -> dict[str, _Row]:
         self.acquire()
@@ -171,27 +184,56 @@ class _Board(logging.Handler):
         now, rows = time.monotonic(), self._snapshot()
         busy = {host: row for host, row in rows.items() if row.stage not in FINISHED}
         room = max(console.height - 3, 1)
-        yield self._table(dict(list(busy.items())[:room]), now)
+        shown = list(busy.items())[:room]
+        # What machines say gets the lines that are left.
+        spoken = {host for host, row in shown if row.console}
+        spoken = set(sorted(spoken)[: room - len(shown)])
+        begun = [(host, _words(row), _time(row, now)) for host, row in shown]
+        widths = [max((len(cells[column]) for cells in begun), default=0) for column in range(3)]
+        for cells, (host, row) in zip(begun, shown, strict=True):
+            yield self._line(cells, widths, row, console.width, is_ascii=options.ascii_only)
+            if host in spoken:
+                yield _cut(("        console: " + row.console.strip(), "dim"))
         # What the hypervisor does is shown, but it is no host.
         hosts = self._hosts or rows.keys()
         waited = sum(host in hosts for host in busy)
         yield self._footer(len(hosts), waited, max(len(busy) - room, 0), now)
 
     @staticmethod
-    def _table(rows: dict[str, _Row], now: float) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for settings in ({}, {"style": "cyan"}, {"justify": "right"}, {"style": "dim"}):
-            table.add_column(no_wrap=True, overflow="ellipsis", **settings)  # type: ignore[arg-type]
-        for host, row in rows.items():
-            seconds = f"{now - row.since:.0f} s"
-            table.add_row(Text(host), Text(_WORDS.get(row.stage, row.stage)), Text(seconds), Text(row.detail))
-        return table
+    def _line(
+        cells: tuple[str, str, str], widths: Sequence[int], row: _Row, width: int, *, is_ascii: bool
+    ) -> RenderableType:
+        host, words, seconds = cells
+        parts = [(f"{host:<{widths[0]}}  ", ""), (f"{words:<{widths[1]}}  ", "cyan")]
+        parts += [(f"{seconds:>{widths[2]}}  ", "")]
+        if row.amount is not None:
+            # The bar gives way to numbers and words where the terminal is narrow.
+            taken = sum(widths) + len(str(row.amount)) + len(row.detail) + 10
+            bar = min(_BAR, width - taken)
+            if row.amount.share is not None and bar >= _SHORTEST_BAR:
+                full = round(row.amount.share * bar)
+                done, left = ("#", "-") if is_ascii else ("━", "╌")
+                parts += [(done * full, "green"), (left * (bar - full), "dim"), ("  ", "")]
+            parts += [(f"{row.amount}  ", "")]
+        return _cut(*parts, (row.detail, "dim"))
 
     def _footer(self, hosts: int, busy: int, hidden: int, now: float) -> RenderableType:
         from rich.text import Text
 
         more = f", {hidden} not shown" if hidden else ""
         return Text(f"{hosts - busy} of {hosts} finished{more}, {now - self._begin:.0f} s", style="bold")
+
+
+def _words(row: _Row) -> str:
+    return _WORDS.get(row.stage, row.stage)
+
+
+def _time(row: _Row, now: float) -> str:
+    return f"{now - row.since:.0f} s" if row.limit is None else f"{now - row.since:.0f} of {row.limit:.0f} s"
+
+
+def _cut(*parts: tuple[str, str]) -> RenderableType:
+    """Return one line of styled parts, which ends in an ellipsis where the terminal is too narrow."""
+    from rich.text import Text
+
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")

@@ -1,7 +1,8 @@
 """The shell code that completes labrun's command line, where click's own falls short.
 
 click's fish code cuts each completion at its first comma: descriptions, and ``--hosts a,b``. Its bash code
-sees the words as bash splits them, at each colon of ``HOST:NIC`` and ``A:B``.
+sees the words as bash splits them, at each colon of ``HOST:NIC`` and ``A:B``. Its zsh code replaces all of
+``--option=value`` by the value.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import os
 from importlib.resources import files
 
-from click.shell_completion import BashComplete, FishComplete, add_completion_class, split_arg_string
+from click.shell_completion import (
+    BashComplete,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
-__all__ = ["BashShell", "FishShell", "use_own_shells"]
+__all__ = ["BashShell", "FishShell", "ZshShell", "use_own_shells"]
 
 
 def _code(shell: str) -> str:
@@ -39,7 +46,14 @@ class FishShell(FishComplete):
     source_template = _code("fish")
 
 
+class ZshShell(ZshComplete):
+    """Completion for zsh."""
+
+    source_template = _code("zsh")
+
+
 def use_own_shells() -> None:
     """Make click use these classes."""
     add_completion_class(BashShell)
     add_completion_class(FishShell)
+    add_completion_class(ZshShell)

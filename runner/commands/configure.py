@@ -12,6 +12,7 @@ from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses, other_addresses, still_held
 from labrun.inventory.topology.jump_hosts import carried_to, jump_chain, jump_hosts
 from labrun.outcome import Outcome, Status, exit_code
+from labrun.output_logs import log_path
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
@@ -175,6 +176,7 @@ def configure_hosts(
 
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.runner.engine.results import lost_hosts, read_since
+    from labrun.tasks.configure.package_log import LOG
     from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
 
@@ -185,7 +187,8 @@ def configure_hosts(
         specs[host]["behind"] = others
     after = {} if dry_run else _after(session, carried)
     session.dial_later(located, after)
-    data = {host: {"configure": spec} for host, spec in specs.items()}
+    logs = {host: log_path(session.state.root, f"packages-{host}") for host in session.hosts}
+    data = {host: {"configure": spec, LOG: str(logs[host])} for host, spec in specs.items()}
     budget = session.budget(
         _SECONDS,
         reads=dry_run,

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from labrun.errors import HypervisorError, LabrunError, UsageError
+from labrun.moments import age
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.progress import report
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -25,6 +25,7 @@ from labrun.tasks.provision.checksums import Digest
 from labrun.tasks.provision.image_catalogue import ARCHITECTURES, origin_of
 from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_origin import Origin
+from labrun.tasks.provision.image_reports import build_log, build_shown, pull_shown, share_shown
 from labrun.tasks.provision.image_store import StoredImage, image_directory, list_images
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 command = VerbGroup(
     "image", "List, pull, build, import, check and remove the images that machines are made from."
 )
-
-
-def _report_share(stage: str, share: float) -> None:
-    report(HYPERVISOR, stage, f"{share:.0%}")
 
 
 def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
@@ -99,10 +96,7 @@ def _age(made: str) -> str:
     except ValueError:
         return "-"
     seconds = int((datetime.now(UTC) - then.astimezone(UTC)).total_seconds())
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return "0 s" if seconds == 0 else "-"
+    return age(seconds) if seconds >= 0 else "-"
 
 
 @verb("build", group=command)
@@ -123,12 +117,16 @@ def build(invocation: Invocation, name: str) -> Report:
             hint=f"{', '.join(RECIPES)} can be built; `labrun image pull` and `import` bring in other images",
         )
     before = find_image(image_directory(), recipe.stored)
+    log = build_log(recipe.stored, invocation.state_dir)
     with progress([HYPERVISOR], invocation):
-        built = build_image(recipe, image_directory(), progress=_report_share)
+        built = build_image(recipe, image_directory(), progress=build_shown(recipe.stored), log=log)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
     actual = "built" if is_new else "already built from the same recipe"
-    return Report(outcomes=[_row(recipe.stored, status, actual, invocation.seconds)])
+    row = _row(recipe.stored, status, actual, invocation.seconds)
+    if is_new and (before is None or before.path != built.path) and log.is_file():
+        row = replace(row, why=f"what the package manager printed: {log}")
+    return Report(outcomes=[row])
 
 
 @verb("pull", group=command)
@@ -188,7 +186,7 @@ def pull(
     origin = replace(origin, keys=keys)
     image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
     with progress([HYPERVISOR], invocation):
-        done = pull_image(image_name, origin, lambda text: report(HYPERVISOR, image_name, text))
+        done = pull_image(image_name, origin, pull_shown(image_name))
     row = _row(
         image_name,
         Status.CHANGED if done.is_new else Status.OK,
@@ -215,7 +213,7 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
     """
     image_name = name or file.name.split(".")[0].lower()
     with progress([HYPERVISOR], invocation):
-        image = import_image(file, image_name, progress=_report_share)
+        image = import_image(file, image_name, progress=share_shown(image_name))
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from labrun.errors import HypervisorError
+from labrun.moments import told
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, require_host
@@ -40,7 +42,7 @@ def command(invocation: Invocation, host: str) -> Report:
     refused = refused_at(session.lab, target)
     lines = [
         (
-            _ago(entry.ago),
+            told(time.time() - entry.ago),
             entry.network,
             f"{entry.filter}: {entry.rule}",
             entry.source,
@@ -57,10 +59,3 @@ def command(invocation: Invocation, host: str) -> Report:
 
 def _report(lab: str, host: str, invocation: Invocation, refused: list[JsonObject], text: str) -> Report:
     return Report(lab, extra={"host": host, "refused": refused}, text=None if invocation.json else text)
-
-
-def _ago(seconds: int) -> str:
-    if seconds < 60:
-        return f"{seconds} s ago"
-    minutes = seconds // 60
-    return f"{minutes} min ago" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min ago"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 from labrun.errors import UsageError
 from labrun.hypervisor import is_local
 from labrun.inventory.model import Mode, Network
+from labrun.moments import stamp, told
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
@@ -91,12 +91,12 @@ def _row(network: Network, view: NetworkView | None) -> Outcome:
 
 def _expiry(moment: int) -> str:
     """Return when a lease ends, in UTC; libvirt has 0 for one that never does."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else "never"
+    return stamp(moment) if moment else "never"
 
 
 def _until(moment: int) -> str:
-    """Return when a lease ends, in UTC, in as few characters as possible."""
-    return time.strftime("%m-%d %H:%MZ", time.gmtime(moment)) if moment else "never"
+    """Return when a lease ends, for people."""
+    return told(moment) if moment else "never"
 
 
 def _member(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from labrun.errors import UsageError
+from labrun.moments import stamp, told
 from labrun.outcome import Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -99,7 +100,11 @@ def status(invocation: Invocation, user: bool | None) -> Report:
     systemd = _systemd(user)
     systemd.require()
     timer = timer_status(systemd, lab.name)
-    return Report(lab.name, [schedule_row(timer)], extra={"schedule": timer.as_json()})
+    return Report(
+        lab.name,
+        [schedule_row(timer, stamp if invocation.json else told)],
+        extra={"schedule": timer.as_json()},
+    )
 
 
 def _systemd(user: bool | None) -> Systemd:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from nornir.core.task import Result, Task
 
 from labrun.errors import ConnectionLostError, LabrunError
+from labrun.moments import told
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.runs.history import counted
 from labrun.runner.engine.out_of_band import explain_failures
 from labrun.runner.engine.runner_plugin import NotStartedError
 from labrun.runner.engine.session import Session, open_session
@@ -55,7 +57,7 @@ def command(invocation: Invocation) -> Report:
     last_runs = _last_runs(session)
     notes = [
         session.place,
-        *(f"last {command}: {run.run}, exit code {run.exit_code}" for command, run in last_runs.items()),
+        *(f"last {command}: {told(run.began)}, {counted(run)}" for command, run in last_runs.items()),
         *(
             f"{name}: {machines[name].machine.state}: {machines[name].machine.reason}"
             for name in session.hosts

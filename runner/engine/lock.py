@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError, LockedError
+from labrun.moments import clock
 from labrun.state_files import finite, keep_regular, parse_json
 from labrun.state_folders import private_folder
 
@@ -38,10 +39,7 @@ class Holder:
     since: float
 
     def __str__(self) -> str:
-        local_time = time.localtime(self.since)
-        today = time.strftime("%F", local_time) == time.strftime("%F")
-        moment = time.strftime("%T" if today else "%F %T", local_time)
-        return f"pid {self.pid}, {self.command}, since {moment}, user {self.user}"
+        return f"pid {self.pid}, {self.command}, since {clock(self.since)}, user {self.user}"
 
 
 @contextmanager

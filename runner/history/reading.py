@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError, UsageError
+from labrun.moments import stamp
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.cli.terminal import say
 from labrun.runner.history.paths import history_path
@@ -121,7 +121,7 @@ class Run:
     @property
     def when(self) -> str:
         """Return the start time, as ``2026-11-20T16:00:00Z``."""
-        return datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return stamp(self.began)
 
     @property
     def state(self) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import calendar
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labrun.moments import stamp
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import unit_name
@@ -89,17 +91,21 @@ def _seconds(text: str) -> float | None:
 
 
 def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return None if seconds is None else stamp(seconds)
 
 
-def schedule_row(timer: TimerStatus) -> Outcome:
-    """Return the row for a schedule. It is never an error."""
+def schedule_row(timer: TimerStatus, words: Callable[[float], str] = stamp) -> Outcome:
+    """Return the row for a schedule; ``words`` writes its times. It is never an error."""
+
+    def moment(seconds: float | None) -> str:
+        return "never" if seconds is None else words(seconds)
+
     if not timer.installed:
         why = "no schedule is installed: `labrun schedule install`"
         return unit_row(timer.unit, Status.SKIPPED, "absent", why)
     ended = "" if timer.last_exit_code is None else f" (exit code {timer.last_exit_code})"
-    following = "running now" if timer.running else f"next {_moment(timer.next) or 'never'}"
-    actual = f"last {_moment(timer.last) or 'never'}{ended}, {following}"
+    following = "running now" if timer.running else f"next {moment(timer.next)}"
+    actual = f"last {moment(timer.last)}{ended}, {following}"
     if not (timer.active and timer.enabled):
         why = "the timer is off: `labrun schedule install` starts it"
         return unit_row(timer.unit, Status.WARNING, actual, why)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HypervisorError, NoLibvirtError
 from labrun.inventory.drawing.diagram import Diagram, diagram
+from labrun.moments import dated
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.terminal import printable, say
+from labrun.runner.cli.terminal import say
 from labrun.runner.history.reading import answer_of
 
 if TYPE_CHECKING:
@@ -22,17 +23,16 @@ __all__ = ["DrawnLab", "LastVerify", "draw", "drawn_lab", "last_verify"]
 
 @dataclass(frozen=True, slots=True)
 class LastVerify:
-    """One verify: its run ID, the SHA-256 of its lab file, its duration in seconds, and its rows."""
+    """One verify: its run ID, the SHA-256 of its lab file, its duration in seconds, and its rows.
+
+    ``began`` in seconds since the epoch.
+    """
 
     run: str
     digest: str
     seconds: float
     rows: tuple[Outcome, ...]
-
-    @property
-    def when(self) -> str:
-        """Return the start time as in its run ID: ``2026-11-20T16:00:00Z``."""
-        return self.run.rpartition("-")[0] or self.run
+    began: float = 0.0
 
     def is_of(self, lab: Lab) -> bool:
         """Return whether the lab file is unchanged since this verify."""
@@ -44,7 +44,7 @@ def last_verify(history: History | None, uri: str) -> LastVerify | None:
     run = history.last("verify", uri=uri) if history is not None else None
     if history is None or run is None:
         return None
-    return LastVerify(run.run, run.digest or "", run.seconds or 0.0, history.outcomes(run))
+    return LastVerify(run.run, run.digest or "", run.seconds or 0.0, history.outcomes(run), run.began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class DrawnLab:
         if self.last is None:
             return None
         changed = "" if self.last.is_of(self.lab) else ", before the lab file was changed"
-        return f"verified {printable(self.last.when)}{changed}"
+        return f"verified {dated(self.last.began)}{changed}"
 
 
 def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from labrun.moments import time_of_day
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import printable
 from labrun.runner.views.cause_text import breaks, headline
@@ -84,7 +84,7 @@ def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
     room = max(height - len(head) - len(foot) - 1, 2)
     # Changes, if there are any, get a third of the lines, plus those that the grid does not need.
     changed = min(len(board.changes) + 1, max(room // 3, 2)) if board.changes else 0
-    times = {change.host: _clock(change.at) for change in reversed(board.changes)}
+    times = {change.host: time_of_day(change.at) for change in reversed(board.changes)}
     causes = _causes(board, width, room // 3)
     left = room - changed - len(causes)
     grid = [_text(*parts, width=width) for parts in grid_lines(board.rows, times, width, left)]
@@ -113,7 +113,7 @@ def _title(board: Board, width: int) -> Text:
 
 
 def _state(board: Board, width: int, now: float) -> Text:
-    last = "" if board.ended is None else f"{_clock(board.ended)}, {board.seconds:.1f} s; "
+    last = "" if board.ended is None else f"{time_of_day(board.ended)}, {board.seconds:.1f} s; "
     following = "comparing ..." if board.due is None else f"next in {max(board.due - now, 0):.0f} s"
     trouble = board.trouble
     return _text(f"{last}{following}", (f"  {trouble}" if trouble else "", "bold red"), width=width)
@@ -129,10 +129,6 @@ def _legend(board: Board, width: int) -> Text:
     for sign, status_look in signs.items():
         parts += ["  ", (sign, status_look.bright), (f" {status_look.status.value}", "dim")]
     return _text(*parts, width=width)
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%T", time.localtime(at))
 
 
 def _causes(board: Board, width: int, height: int) -> list[Text]:
@@ -165,7 +161,7 @@ def _changes(board: Board, width: int, height: int) -> list[Text]:
         after = look(change.after or Status.OK)
         style = after.bright or look(Status.OK).style
         parts = (
-            f"{_clock(change.at)}  {change.host}  {item}: ",
+            f"{time_of_day(change.at)}  {change.host}  {item}: ",
             (change.after or "ok", style),
             (f" (was {change.before or 'ok'})", "dim"),
             f"  {change.detail}" if change.detail else "",

@@ -6,6 +6,7 @@ import os
 import pwd
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -19,6 +20,7 @@ from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.neighbour import forget_neighbour
+from labrun.tasks.configure.package_log import LOG, with_log
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.guest.facts.guard import controller
@@ -68,7 +70,10 @@ def configure(
     confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
     try:
-        outcomes = [secrets.masked(row) for row in converge(work, session, confirmation, came_from)]
+        rows = converge(work, session, confirmation, came_from)
+        if not dry_run and (log := host.data.get(LOG)):
+            rows = with_log(session, rows, Path(log))
+        outcomes = [secrets.masked(row) for row in rows]
     except LabrunError as error:
         if not secrets:
             raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from labrun.bounded import LATEST, as_list, as_object, integer, read_json
 from labrun.errors import CommandError, UnreadableError
+from labrun.moments import stamp
 from labrun.secrets import Secrets
 from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.scripts import assigned, guest_script
@@ -21,7 +22,7 @@ from labrun.tasks.guest.shell import Facts, Probe, gather_script, parse_facts
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
 
-__all__ = ["Line", "Logged", "journal_script", "moment", "read_journal"]
+__all__ = ["Line", "Logged", "journal_script", "read_journal"]
 
 _ENTRIES = 800
 _BYTES = 400_000
@@ -49,11 +50,6 @@ _OWN_COMMAND = re.compile(r"^\s*(?P<user>\S+) : .*COMMAND=\S*/sh -s$")
 _COMMAND = re.compile(r"^\s*(?P<user>\S+) : ")
 
 
-def moment(seconds: float) -> str:
-    """Return a time in the format of the JSON documents."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """One log line; ``time`` in seconds since the epoch, ``labrun`` = from one of labrun's sessions."""
@@ -78,9 +74,9 @@ class Logged:
 
     def as_json(self) -> JsonObject:
         """Return the log as it appears in the JSON document."""
-        lines: list[JsonObject] = [{**asdict(line), "time": moment(line.time)} for line in self.lines]
+        lines: list[JsonObject] = [{**asdict(line), "time": stamp(line.time)} for line in self.lines]
         return {
-            "since": moment(self.since) if self.since else None,
+            "since": stamp(self.since) if self.since else None,
             "lines": lines,
             "left_out": self.left_out,
             "clock_ahead": self.ahead,

@@ -14,6 +14,7 @@ from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.ports import Transport
 from labrun.tasks.guest.jump_host import JUMP_HOST
 from labrun.tasks.guest.reason import Reason
+from labrun.tasks.provision.console_watch import ConsoleWatch, slow_because
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.insight import Insight
@@ -42,6 +43,9 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     leased = job.lease.mac if job.lease is not None else None
     inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
 
+    watch = ConsoleWatch(
+        spec.host, lambda: driver.console_tail(spec.domain, 1), slow_because(job.driver, driver)
+    )
     look_up = _looking_up(task, job)
 
     def address() -> str | None:
@@ -73,6 +77,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
                 transport=lambda: driver.out_of_band(spec.domain),
                 expected=job.addresses,
                 standing=standing,
+                watch=watch,
             )
             return _as_row(driver, job, ready, "", note)
         ready = wait_until_ready(
@@ -83,6 +88,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
             expected=job.addresses,
             standing=standing,
             insight=_insight(task, job),
+            watch=watch,
         )
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)

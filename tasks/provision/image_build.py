@@ -28,6 +28,7 @@ from pathlib import Path
 
 from labrun.errors import LockedError
 from labrun.inventory.recipes import Recipe
+from labrun.output_logs import line_log
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError, run_command
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
@@ -37,17 +38,21 @@ from labrun.tasks.provision.image_recipe import (
     recipe_folders,
     recipe_lines,
 )
-from labrun.tasks.provision.image_store import VERSIONS, Progress
+from labrun.tasks.provision.image_steps import (
+    DISK_STEPS,
+    TREE_STEPS,
+    BuildProgress,
+    BuildStep,
+    DiskSteps,
+    TreeSteps,
+)
+from labrun.tasks.provision.image_store import VERSIONS
 from labrun.tasks.provision.overlay import LABS
 from labrun.tasks.provision.snapshot_store import trees_of_copies
 
 __all__ = ["BuiltImage", "build_image", "find_image"]
 
 _LOCK_SECONDS = 900.0
-# Output lines per package, and their usual total in a whole run; only used to scale the progress.
-_PACKAGE_LINES = ("Get:", "Unpacking ", "Setting up ")
-_TYPICAL_LINES = 725
-_TREE_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +64,28 @@ class _Build:
     digest: str
     versions: Path
     mirror: str | None
-    progress: Progress
+    progress: BuildProgress
     cancel: threading.Event | None
+    with_disk: bool
+    log: Path | None
 
 
 def build_image(
     recipe: Recipe,
     dest: Path,
     *,
-    progress: Progress,
+    progress: BuildProgress,
     which: frozenset[str] = frozenset({"lxc", "qemu"}),
     cancel: threading.Event | None = None,
     mirror: str | None = None,
+    log: Path | None = None,
 ) -> BuiltImage:
     """Make sure that ``dest`` has the parts in ``which`` of an image, and return it; existing parts are kept.
 
-    ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets a stage and the completed share of the work, 0
-    to 1. ``mirror`` is the URL of a Debian mirror, else mmdebstrap's default. Needs root. Raises
-    :class:`BuildError` with the last lines of output, :class:`BuildCancelledError`, or :class:`LockedError`
-    if another build does not end within 15 minutes.
+    ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets the words of a step and how far it is.
+    ``mirror`` is the URL of a Debian mirror, else mmdebstrap's default. ``log`` gets all that the package
+    manager prints. Needs root. Raises :class:`BuildError` with the last lines of output,
+    :class:`BuildCancelledError`, or :class:`LockedError` if another build does not end within 15 minutes.
     """
     name, folders = recipe.stored, recipe_folders(recipe)
     digest = recipe_digest(recipe.suite, folders)
@@ -91,15 +99,16 @@ def build_image(
     versions = dest / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
     with _lock(dest / f".{name}.lock", recipe.name, progress, cancel), merged_recipe(folders) as files:
-        build = _Build(recipe, files, digest, versions, mirror, progress, cancel)
+        build = _Build(recipe, files, digest, versions, mirror, progress, cancel, "qemu" in which, log)
         for unfinished in _versions(versions, name, prefix=".build-"):
             shutil.rmtree(unfinished)
-        image = _same_recipe(build) or _add_tree(build)
+        known = _same_recipe(build)
+        image = known or _add_tree(build)
         if "qemu" in which and "qemu" not in image.parts:
-            image = _add_disk(build, image)
+            image = _add_disk(build, image, 0 if known else len(TREE_STEPS))
         _point_link(dest, image)
         _remove_unused(versions, name, keep={image.path, current.path if current else image.path})
-    progress("done", 1.0)
+    progress("done", BuildStep())
     return image
 
 
@@ -137,23 +146,28 @@ def _add_tree(build: _Build) -> BuiltImage:
 
 
 def _make_tree(build: _Build, rootfs: Path) -> None:
-    seen = 0
+    steps = TreeSteps(build.progress, len(TREE_STEPS) + (len(DISK_STEPS) if build.with_disk else 0))
+    steps.begin()
+    with line_log(build.log) as note:
 
-    def follow(line: str) -> None:
-        nonlocal seen
-        if line.startswith(_PACKAGE_LINES):
-            seen += 1
-            stage = "fetching packages" if line.startswith("Get:") else "installing packages"
-            build.progress(stage, min(1.0, seen / _TYPICAL_LINES) * _TREE_SHARE)
+        def follow(line: str) -> None:
+            note(line)
+            steps.follow(line)
 
-    build.progress("fetching packages", 0.0)
-    run_command(
-        _mmdebstrap(build, rootfs),
-        step="packages",
-        own_namespaces=True,
-        on_line=follow,
-        cancel=build.cancel,
-    )
+        try:
+            run_command(
+                _mmdebstrap(build, rootfs),
+                step="packages",
+                own_namespaces=True,
+                on_line=follow,
+                cancel=build.cancel,
+            )
+        except BuildError as error:
+            raise type(error)(error.reason, step=error.step, hint=error.hint or _all_of_it(build)) from error
+
+
+def _all_of_it(build: _Build) -> str | None:
+    return None if build.log is None or not build.log.is_file() else f"all that it printed: {build.log}"
 
 
 def _mmdebstrap(build: _Build, rootfs: Path) -> list[str]:
@@ -183,10 +197,8 @@ def _fetch_options() -> list[str]:
     return [line.rstrip(";") for line in settings]
 
 
-def _add_disk(build: _Build, image: BuiltImage) -> BuiltImage:
-    def share(stage: str, part: float) -> None:
-        build.progress(stage, _TREE_SHARE + part * (1 - _TREE_SHARE))
-
+def _add_disk(build: _Build, image: BuiltImage, before: int) -> BuiltImage:
+    share = DiskSteps(build.progress, before)
     work = build.versions / f".build-{image.path.name}"
     work.mkdir()
     build_disk(image.rootfs, build.files, work / "disk.qcow2", progress=share, cancel=build.cancel)
@@ -221,7 +233,7 @@ def _remove_unused(versions: Path, name: str, keep: set[Path]) -> None:
 
 
 @contextmanager
-def _lock(path: Path, name: str, progress: Progress, cancel: threading.Event | None) -> Iterator[None]:
+def _lock(path: Path, name: str, progress: BuildProgress, cancel: threading.Event | None) -> Iterator[None]:
     """Hold the lock of this image's build; the kernel releases it if labrun is killed."""
     deadline = time.monotonic() + _LOCK_SECONDS
     pause = cancel or threading.Event()
@@ -231,7 +243,7 @@ def _lock(path: Path, name: str, progress: Progress, cancel: threading.Event | N
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                progress("waiting for another build", 0.0)
+                progress("waiting for another build", BuildStep())
             if time.monotonic() > deadline:
                 raise LockedError(
                     f"a build of {name} has not finished in 15 minutes", hint=f"its lock: {path}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.progress import Amount
 from labrun.tasks.provision.checksums import Digest, find_digest
 from labrun.tasks.provision.downloads import Patience, download, forget, read_text
 from labrun.tasks.provision.http_client import DownloadError, shown
@@ -34,8 +35,8 @@ DOWNLOADS = ".download-"
 """How the names of partial files begin; behind it, what the file has to be."""
 _MB = 1_000_000
 
-Say = Callable[[str], None]
-"""Receives what is going on, in words and numbers."""
+Say = Callable[[str | Amount], None]
+"""Receives what is going on: words for a step, or how much of the file is here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,7 @@ def _progress(say: Say) -> Callable[[int, int | None], None]:
         if have // _MB == last and have != size:
             return
         last = have // _MB
-        of = f" of {size // _MB} MB, {min(1.0, have / size):.0%}" if size else " MB"
-        say(f"{have // _MB}{of}")
+        say(Amount(have / _MB, size / _MB if size else None))
 
     return show
 

@@ -11,7 +11,7 @@ from typing import Any
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
-from labrun.progress import report
+from labrun.progress import Amount, report
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import disk_digest, image_paths
@@ -85,13 +85,11 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
     pool = ensure_pool(connection, where)
 
     disk = image_paths(image).disk
-    size = disk.stat().st_size
+    megabytes = disk.stat().st_size / 1e6
 
     def show(share: float) -> None:
-        report(HYPERVISOR, "upload", f"{image}: {share * size / _MB:.0f} of {size / _MB:.0f} MB, {share:.0%}")
+        report(HYPERVISOR, "upload", image, amount=Amount(share * megabytes, megabytes))
 
-    # A stage of its own, so that each image has its line where there is no terminal.
-    report(HYPERVISOR, "upload", f"{image}: {size / _MB:.0f} MB")
     done = upload_image(connection, pool, name, disk, show)
     if done:
         # Until the refresh, libvirt takes the volume for a raw one and lists it as such.

@@ -12,12 +12,11 @@ from labrun.errors import LabrunError
 from labrun.hypervisor import own_network
 from labrun.inventory.model import Image, Lab
 from labrun.inventory.recipes import RECIPES
-from labrun.outcome import HYPERVISOR
-from labrun.progress import report
 from labrun.tasks.provision.checksums import Digest
 from labrun.tasks.provision.image_format import judge_image
 from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_origin import Origin
+from labrun.tasks.provision.image_reports import build_log, build_shown, pull_shown, share_shown
 from labrun.tasks.provision.image_store import has_digest, has_file, image_directory, image_paths
 
 __all__ = ["bring_declared", "declared_image", "is_current", "stored_name", "why_not", "would_be"]
@@ -87,23 +86,20 @@ def bring_declared(image: Image, stored: str) -> str:
 
 
 def _brought(image: Image, stored: str) -> str:
-    def say(text: str) -> None:
-        report(HYPERVISOR, "image", f"{stored}: {text}")
-
-    def share(stage: str, part: float) -> None:
-        say(f"{stage} {part:.0%}")
-
     if image.build is not None:
         from labrun.tasks.provision.image_build import build_image
 
-        build_image(RECIPES[image.build], image_directory(), progress=share)
+        recipe, log = RECIPES[image.build], build_log(stored)
+        build_image(recipe, image_directory(), progress=build_shown(stored), log=log)
         return "built"
     if image.path is not None:
-        import_image(Path(image.path), stored, progress=share)
+        import_image(Path(image.path), stored, progress=share_shown(stored))
         return "imported"
     from labrun.tasks.provision.image_pull import pull_image
 
     url = image.url or ""
     digest = Digest.of(image.sha256) if image.sha256 else None
-    pull_image(stored, Origin((url,), PurePosixPath(unquote(urlsplit(url).path)).name, digest), say)
+    pull_image(
+        stored, Origin((url,), PurePosixPath(unquote(urlsplit(url).path)).name, digest), pull_shown(stored)
+    )
     return "downloaded"

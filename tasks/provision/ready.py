@@ -20,6 +20,7 @@ from labrun.outcome import OUT_OF_BAND
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.guest.reason import Reason
+from labrun.tasks.provision.console_watch import ConsoleWatch
 from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.ready_answer import read_answer, ready_script, unaddressed
 
@@ -107,16 +108,17 @@ def wait_until_ready(
     expected: Mapping[str, tuple[str, ...]],
     standing: Standing,
     insight: Insight = _BLIND,
+    watch: ConsoleWatch | None = None,
 ) -> Ready:
     """Go through the stages ``address``, ``ssh``, ``cloud-init``, each within its limit.
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
     must have. ``insight`` ends the wait for what waiting does not fix, and so does a machine that stops, or
-    restarts again and again.
+    restarts again and again. ``watch`` shows the stages.
     """
-    wait = _Wait(host, limits, standing, insight)
-    report(host, "address", f"at most {limits.boot:.0f} s")
+    wait = _Wait(host, limits, standing, insight, watch)
+    wait.watch.enter("address", limit=limits.boot)
     found, why = wait.for_address(address)
     if found is None:
         if not standing.is_running():
@@ -124,7 +126,7 @@ def wait_until_ready(
         reason = why or insight.last(_NO_ADDRESS)
         failure = f"no address after {wait.spent():.0f} s"
         return Ready("address", wait.spent(), "unreachable", _told(failure, reason))
-    report(host, "ssh", f"{found}, at most {wait.left_for_login:.0f} s more")
+    wait.watch.enter("ssh", found, wait.left_for_login)
     transport, error, why = wait.for_login(lambda: login(found))
     if transport is None:
         reason = why or (insight.last(error) if standing.is_running() else None)
@@ -142,18 +144,20 @@ def ready_inside(
     transport: Callable[[], Transport | None],
     expected: Mapping[str, tuple[str, ...]],
     standing: Standing,
+    watch: ConsoleWatch | None = None,
 ) -> Ready:
     """Go through the stages ``inside`` and ``cloud-init`` of a machine that cannot be logged in to.
 
     ``transport()`` returns a way in without a login, None as long as there is none.
     """
-    wait = _Wait(host, limits, standing, _BLIND)
-    report(host, "inside")
+    wait = _Wait(host, limits, standing, _BLIND, watch)
+    wait.watch.enter("inside", limit=limits.boot)
     deadline = wait.deadline(limits.boot)
     while (entered := transport()) is None:
         if time.monotonic() >= deadline or not standing.is_running():
             why = "no way in without a login" if standing.is_running() else _STOPPED
             return Ready("inside", wait.spent(), "unreachable", why)
+        wait.watch.look()
         standing.pause(_INSIDE_POLL)
     return wait.for_the_rest(entered, expected)
 
@@ -165,8 +169,11 @@ def _told(failure: str, reason: Reason | None) -> str:
 class _Wait:
     """One machine's way through the stages: the clock of each, and what ends it early."""
 
-    def __init__(self, host: str, limits: Limits, standing: Standing, insight: Insight) -> None:
+    def __init__(
+        self, host: str, limits: Limits, standing: Standing, insight: Insight, watch: ConsoleWatch | None
+    ) -> None:
         self._host, self._limits, self._standing, self._insight = host, limits, standing, insight
+        self.watch = watch or ConsoleWatch(host)
         self._began = time.monotonic()
         # A login at an address that was known beforehand shows the end of the boot.
         self._login_deadline = self.deadline(limits.boot)
@@ -189,6 +196,7 @@ class _Wait:
             reason = self._lasting(_NO_ADDRESS)
             if reason is not None:
                 return None, reason
+            self.watch.look()
             self._standing.pause(_POLL)
             is_first = False
 
@@ -222,6 +230,7 @@ class _Wait:
             reason = self._lasting(error_text)
             if reason is not None:
                 return None, error_text, reason
+            self.watch.look()
             self._standing.pause(pause)
 
     def _lasting(self, error: str) -> Reason | None:
@@ -234,7 +243,7 @@ class _Wait:
 
     def for_the_rest(self, transport: Transport, expected: Mapping[str, tuple[str, ...]]) -> Ready:
         """Wait for the end of cloud-init, then for a while for addresses: DHCP servers may be slower."""
-        report(self._host, "cloud-init", f"at most {self._limits.cloud_init:.0f} s")
+        self.watch.enter("cloud-init", limit=self._limits.cloud_init)
         began = time.monotonic()
         deadline = self.deadline(self._limits.cloud_init)
         ready = self._finish(transport, deadline, expected, began)

@@ -16,6 +16,7 @@ install_packages() {
 said=/run/labrun-packages
 # It exits with 0 even for unreachable sources: its messages count if a package is missing.
 updated=$(apt update) || :
+printf '%s\n' "$updated" >"$said.lists"
 if apt install "$@" >"$said"; then return 0; fi
 trouble=$(printf '%s\n' "$updated" | sed -n '/^[EW]: /{s/^[EW]: *//;p;q}')
 sed -n 's/^E: Unable to locate package \(.*\)$/\1/p' "$said" | while read -r name

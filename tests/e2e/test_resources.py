@@ -220,7 +220,12 @@ def test_missing_packages_are_installed_and_the_row_says_their_version(
         "ok",
     ]
     assert lab.guest("one", "cat /usr/share/tiny/file", sudo=False) == "here\n"
+    (log,) = lab.state.glob("res-e2e-*/logs/packages-one.log")
+    assert row(first, "packages", "tiny")["why"] == f"its output: {log}"
+    assert "Setting up tiny (1.2-3)" in log.read_text()
+    log.unlink()
     assert configured(other) == set()
+    assert not log.exists(), "nothing was installed"
     lab.guest("one", "dpkg --remove tiny")
     assert configured(other) == {("packages", "tiny")}
 
@@ -231,8 +236,12 @@ def test_a_package_that_nobody_has_is_named_and_nothing_is_installed(
     lab.guest("one", "dpkg --remove tiny")
     answer = with_one(lab, f"packages: [{repository}, nowhere]").json("configure", "--hosts", "one")
     assert answer.exit_code == 1
-    assert row(answer, "packages", "nowhere")["why"] == "apt-get finds no such package"
-    assert row(answer, "packages", "tiny")["why"] == "apt-get: Unable to locate package nowhere"
+    (log,) = lab.state.glob("res-e2e-*/logs/packages-one.log")
+    assert row(answer, "packages", "nowhere")["why"] == f"apt-get finds no such package; its output: {log}"
+    assert row(answer, "packages", "tiny")["why"] == (
+        f"apt-get: Unable to locate package nowhere; its output: {log}"
+    )
+    assert "E: Unable to locate package nowhere" in log.read_text()
 
 
 def test_what_a_container_cannot_do_is_skipped_with_its_reason(lab: RunningLab) -> None:

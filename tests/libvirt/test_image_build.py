@@ -31,6 +31,7 @@ from labrun.tasks.provision.image_command import BuildCancelledError
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image
 from labrun.tasks.provision.image_recipe import recipe_folders
+from labrun.tasks.provision.image_steps import BuildStep
 from labrun.tasks.provision.image_store import image_directory
 from labrun.tasks.provision.lxc import LxcDriver
 from tests.leftovers import note
@@ -269,8 +270,8 @@ def test_a_persisted_sysctl_holds_after_a_restart_and_the_host_s_are_out_of_reac
 def test_a_stopped_and_a_killed_build_are_built_through_by_the_next(tmp_path: Path) -> None:
     cancel = threading.Event()
 
-    def stop_half_way(stage: str, part: float) -> None:
-        if stage == "installing packages" and part > 0.4:
+    def stop_half_way(stage: str, step: BuildStep) -> None:
+        if stage == "installing packages" and step.amount is not None and (step.amount.share or 0) > 0.2:
             cancel.set()
 
     with pytest.raises(BuildCancelledError):
@@ -278,8 +279,10 @@ def test_a_stopped_and_a_killed_build_are_built_through_by_the_next(tmp_path: Pa
     _assert_nothing_mounted(tmp_path)
 
     code = (
-        "import pathlib, sys; from labrun.tasks.provision.image_build import build_debian_12\n"
-        "build_image(DEBIAN_12, pathlib.Path(sys.argv[1]), progress=lambda *now: print(*now, flush=True))"
+        "import pathlib, sys; from labrun.inventory.recipes import RECIPES\n"
+        "from labrun.tasks.provision.image_build import build_image\n"
+        "say = lambda words, step: print(words, step, flush=True)\n"
+        "build_image(RECIPES['debian-12'], pathlib.Path(sys.argv[1]), progress=say)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as labrun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
@@ -73,4 +74,6 @@ def drawn(name: str | None) -> DrawnLab:
     if name is None:
         return DrawnLab(lab, tuple(lab.hosts), None)
     found = captured(name)
-    return DrawnLab(lab, tuple(lab.hosts), LastVerify(found.run, lab.digest, found.seconds, found.rows))
+    began = datetime.strptime(found.run[:20], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    last = LastVerify(found.run, lab.digest, found.seconds, found.rows, began)
+    return DrawnLab(lab, tuple(lab.hosts), last)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labrun.errors import UsageError
+from labrun.moments import clock, stamp, told
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -20,9 +20,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.commands.drift.earlier import (
     Moved,
     earlier_of,
-    how_long,
     last_lines,
-    local,
     moved_json,
     moved_lines,
 )
@@ -101,15 +99,13 @@ def command(
 
 def drift_report(session: Session, drift: Drift) -> Report:
     """Return a comparison's result as the command's report."""
-    from labrun.tasks.drift.journal import moment
-
     notes = [
         *last_lines(drift.last_ok),
         *moved_lines(drift.moved),
         *(line for host, log in drift.logged.items() for line in log_lines(host, log)),
     ]
     last_ok = [
-        {"host": host, "section": section, "name": name, "at": moment(at)}
+        {"host": host, "section": section, "name": name, "at": stamp(at)}
         for (host, section, name), at in drift.last_ok.items()
     ]
     logged = {host: log.as_json() for host, log in drift.logged.items()}
@@ -127,11 +123,9 @@ def _details(drift: Drift) -> dict[tuple[str, str, str], list[Detail]]:
     """Return, by row, when it was last as declared, how often it moved, and what its host logged."""
     details: dict[tuple[str, str, str], list[Detail]] = {}
     for item, at in drift.last_ok.items():
-        details.setdefault(item, []).append(
-            ("last ok", f"{local(at)}, {how_long(int(time.time() - at))} ago")
-        )
+        details.setdefault(item, []).append(("last ok", told(at)))
     for item, found in drift.moved.items():
-        again = f"drifted {found.times} times since {local(found.since)}: something there sets it again"
+        again = f"drifted {found.times} times since {clock(found.since)}: something there sets it again"
         details.setdefault(item, []).append(("again", again))
     for row in drift.rows:
         log = drift.logged.get(row.host)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError
+from labrun.moments import clock, stamp
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import say
 
@@ -22,7 +23,6 @@ __all__ = [
     "earlier_of",
     "how_long",
     "last_lines",
-    "local",
     "moved_json",
     "moved_lines",
     "moves_in",
@@ -102,7 +102,7 @@ def last_lines(last_ok: Mapping[Item, float]) -> Iterator[str]:
     for item, at in last_ok.items():
         times.setdefault((item[0], at), []).append(_named(item))
     for (host, at), names in times.items():
-        yield f"{host}: last as declared at {local(at)}: {', '.join(names)}"
+        yield f"{host}: last as declared at {clock(at)}: {', '.join(names)}"
 
 
 def moved_lines(moved: Mapping[Item, Moved]) -> Iterator[str]:
@@ -110,17 +110,15 @@ def moved_lines(moved: Mapping[Item, Moved]) -> Iterator[str]:
     for item, found in moved.items():
         yield (
             f"{item[0]}: {_named(item)} has drifted {found.times} times"
-            f" since {local(found.since)}, and was put right"
+            f" since {clock(found.since)}, and was put right"
             " in between: something there, such as a timer or another tool, sets it again"
         )
 
 
 def moved_json(moved: Mapping[Item, Moved]) -> list[JsonObject]:
     """Return them as they appear in the JSON document."""
-    from labrun.tasks.drift.journal import moment
-
     return [
-        {"host": host, "section": section, "name": name, "times": found.times, "since": moment(found.since)}
+        {"host": host, "section": section, "name": name, "times": found.times, "since": stamp(found.since)}
         for (host, section, name), found in moved.items()
     ]
 
@@ -128,13 +126,6 @@ def moved_json(moved: Mapping[Item, Moved]) -> list[JsonObject]:
 def _named(item: Item) -> str:
     host, section, name = item
     return section if name == host else f"{section} {name}"
-
-
-def local(seconds: float) -> str:
-    """Return a time as people here read it, without the date if that is today's."""
-    local_time = time.localtime(seconds)
-    today = time.strftime("%F", local_time) == time.strftime("%F")
-    return time.strftime("%T" if today else "%F %T", local_time)
 
 
 _UNITS = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labrun.moments import clock
 from labrun.runner.cli.terminal import printable
-from labrun.runner.commands.drift.earlier import how_long, local
+from labrun.runner.commands.drift.earlier import how_long
 
 if TYPE_CHECKING:
     from labrun.tasks.drift.journal import Line, Logged
@@ -15,7 +16,7 @@ __all__ = ["log_line", "log_lines"]
 
 def log_lines(host: str, log: Logged) -> list[str]:
     """Return everything that is known of a host's log, below a line that says since when."""
-    since = f" since {local(log.since)}" if log.since else ""
+    since = f" since {clock(log.since)}" if log.since else ""
     if log.ahead:
         since += f" (its clock is {how_long(abs(log.ahead))} {'ahead' if log.ahead > 0 else 'behind'})"
     if not log.lines:
@@ -27,4 +28,4 @@ def log_lines(host: str, log: Logged) -> list[str]:
 def log_line(line: Line) -> str:
     """Return one entry: when, by whom, and its text; marked if it is labrun's own doing."""
     mark = " (labrun)" if line.labrun and line.source != "labrun" else ""
-    return f"{local(line.time)} {line.source}{mark}: {printable(line.text.strip())}"
+    return f"{clock(line.time)} {line.source}{mark}: {printable(line.text.strip())}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labrun.inventory.drawing.diagram import Health
+from labrun.moments import dated
 from labrun.outcome import Status
 from labrun.runner.cli.terminal import printable
 from labrun.runner.history.reading import Run
@@ -81,7 +82,7 @@ def strips(runs: Sequence[Run]) -> list[Strip]:
 def _cell(run: Run) -> StripCell:
     health = rated_run(run)
     mark, meaning = MARKS[health]
-    return StripCell(mark, health.value, f"{run.when}: {meaning}, {_results(run)}")
+    return StripCell(mark, health.value, f"{dated(run.began)}: {meaning}, {_results(run)}")
 
 
 def table(runs: Sequence[Run]) -> list[RunRow]:
@@ -89,7 +90,7 @@ def table(runs: Sequence[Run]) -> list[RunRow]:
     older = [*runs[1:], None]
     return [
         RunRow(
-            when=run.when,
+            when=dated(run.began),
             run=run.run,
             command=printable(f"{run.command} {run.arguments}".rstrip()),
             state=run.state if run.exit_code is None else f"exit code {run.exit_code}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import LabrunError, UsageError
+from labrun.moments import told
 from labrun.outcome import Outcome
 from labrun.runner.commands.completions import complete_lab_name
 from labrun.runner.history.paths import history_path, lab_name
@@ -71,7 +72,7 @@ def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     except (LabrunError, OSError):
         return []
     words = {"last": "the last run", **{run.command: f"the last {run.command}" for run in runs}}
-    letters = {run.run.rpartition("-")[2]: f"{run.when} {run.command}" for run in runs}
+    letters = {run.run.rpartition("-")[2]: f"{told(run.began)}: {run.command}" for run in runs}
     return [
         CompletionItem(word, help=meaning)
         for word, meaning in {**words, **letters}.items()

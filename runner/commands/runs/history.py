@@ -6,8 +6,9 @@ import contextlib
 import json
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import click
 
 from labrun.errors import UsageError
 from labrun.inventory.duration import duration_seconds, is_duration
+from labrun.moments import told
 from labrun.outcome import Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
@@ -105,10 +107,13 @@ def _table(runs: Sequence[Run], invocation: Invocation) -> str:
 
     if not runs:
         return "no runs\n"
-    columns = ("run", "command", "exit", "s", "results", "lab file")
+    columns = ("run", "began", "command", "exit", "s", "results", "lab file")
+    letters = Counter(run.run.rpartition("-")[2] for run in runs)
     lines = [
         (
-            run.run,
+            # The last four characters are enough for the other commands, unless two runs have the same.
+            run.run if letters[run.run.rpartition("-")[2]] > 1 else run.run.rpartition("-")[2],
+            told(run.began),
             shorten(f"{run.command} {run.arguments}", _WIDEST, placeholder=" ..."),
             "-" if run.exit_code is None else str(run.exit_code),
             "-" if run.seconds is None else f"{run.seconds:.1f}",
@@ -117,7 +122,7 @@ def _table(runs: Sequence[Run], invocation: Invocation) -> str:
         )
         for run in runs
     ]
-    unfolded = {"run", "exit", "s", "lab file"}
+    unfolded = {"run", "began", "exit", "s", "lab file"}
     return listing(columns, lines, color=invocation.color, whole=unfolded)
 
 
@@ -171,16 +176,16 @@ def _keep(invocation: Invocation, lab: str, runs: int | None, days: int | None) 
 
 
 def moment(text: str, *, option: str, now: float | None = None) -> float:
-    """Return seconds since the epoch for ``2h``, ``2d`` or an ISO date or time (UTC by default).
+    """Return seconds since the epoch for ``2h``, ``2d`` or an ISO date or time (local by default).
 
     Raises UsageError that names the option.
     """
     if is_duration(text):
         return (time.time() if now is None else now) - duration_seconds(text)
     try:
-        given = datetime.fromisoformat(text)
-        return (given if given.tzinfo is not None else given.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
+        # Without a zone it is local, as the times that are shown.
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
         raise UsageError(
             f'"{text}" is not a time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"
         ) from None

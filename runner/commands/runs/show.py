@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from labrun.errors import LabrunError
+from labrun.moments import told
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
@@ -93,7 +94,7 @@ def _head(run: Run, file_now: str | None) -> str:
     facts = {
         "run": run.run,
         "command": f"labrun {run.command} {run.arguments}".rstrip(),
-        "began": f"{run.when}{took}",
+        "began": f"{told(run.began)}{took}",
         "ended": ended,
         "error": run.error,
         "lab file": file,

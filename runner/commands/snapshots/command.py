@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import UsageError
+from labrun.moments import told
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -113,7 +114,7 @@ def list_command(invocation: Invocation) -> Report:
             }
         )
         running = sum(state != "shut off" for state in states)
-        moment = datetime.fromisoformat(each.made).astimezone().strftime("%F %T")
+        moment = _made(each)
         with_memory = "yes" if each.has_memory else "no"
         lines.append(
             (each.name, moment, str(len(states)), str(running), with_memory, f"{size / 2**20:.0f} MiB")
@@ -129,7 +130,7 @@ def remove(invocation: Invocation, name: str) -> Report:
     """Remove a snapshot. Asks first, unless -y is given."""
     session = _opened(invocation)
     snapshot = SNAPSHOTS.find(session.lab.name, name)
-    confirm(invocation, "Remove this?", [f"snapshot {name}, of {snapshot.made}"])
+    confirm(invocation, "Remove this?", [f"snapshot {name}, of {_made(snapshot)}"])
     with lab_lock(session.state.lock, "snapshot remove"):
         remove_snapshot(snapshot)
     return Report(session.lab.name, [snapshot_row(name, Status.CHANGED, "removed", expected="absent")])
@@ -144,6 +145,10 @@ def _opened(invocation: Invocation) -> Session:
     session = open_session(invocation, single="snapshot")
     require_local(session.uri, "a snapshot")
     return session
+
+
+def _made(snapshot: Snapshot) -> str:
+    return told(datetime.fromisoformat(snapshot.made).timestamp())
 
 
 def _size(snapshot: Snapshot) -> int:

@@ -14,6 +14,7 @@ from labrun.errors import ForeignObjectError, HypervisorError, LabrunError, Unre
 from labrun.inventory.file.load import load_lab
 from labrun.key_pairs import HostKey, make_host_key
 from labrun.outcome import Outcome, Status, exit_code
+from labrun.output_logs import keep_output, log_path
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.state import LabState, state_base
 from labrun.tasks.provision.cloudinit import seed_for
@@ -164,6 +165,7 @@ def test_removing_the_state_takes_parts_of_files_along(tmp_path: Path) -> None:
     state.ensure_keys()
     for name in (".id_ed25519.abc123", ".id_ed25519.pub.q", ".known_hosts.x1", ".fault.y"):
         (state.root / name).write_text("part", encoding="utf-8")
+    assert keep_output(log_path(state.root, "packages-one"), "Setting up tiny\n")
     state.remove()
     assert not state.root.exists()
 

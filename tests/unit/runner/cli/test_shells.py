@@ -1,4 +1,4 @@
-"""Completion in real shells: what bash and fish offer for a command line that is being typed."""
+"""Completion in real shells: what bash, fish and zsh offer for a command line that is being typed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from labrun.runner.history.reading import open_history
+from labrun.tasks.provision.image_import import import_image
 from tests import places
 from tests.shares import of_ci
+from tests.unit.past_runs import remember
+from tests.unit.tasks.provision.image_files import needs_qemu_img, qcow2
+from tests.zsh_terminal import Tab, zsh
+
+pytestmark = needs_qemu_img
 
 LAB = """\
 name: demo
@@ -36,7 +43,7 @@ ARGS = {"fish": ["--no-config", "-c", FISH, "--"], "bash": ["--norc", "-c", BASH
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Path:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "lab.yaml").write_text(LAB)
     (tmp_path / "labrun").write_text(
         f'#!/bin/sh\nPYTHONPATH="{places.ROOT}" exec "{sys.executable}" -m labrun "$@"\n'
@@ -46,22 +53,46 @@ def lab(tmp_path: Path) -> Path:
     (state / "old-lab-01234567").mkdir(parents=True)
     (state / "history").mkdir()
     (state / "history" / "older.sqlite").touch()
+    remember(state / "history" / "demo.sqlite", lab="demo", command="verify")
+    monkeypatch.setenv("LABRUN_IMAGE_DIR", str(tmp_path / "images"))
+    import_image(qcow2(tmp_path / "disk.qcow2"), "mine")
     return tmp_path
+
+
+def require(shell: str) -> None:
+    """Skip without the shell; scripts/install, which CI runs, has all of them."""
+    if shutil.which(shell) is None:
+        assert "CI" not in os.environ, f"{shell} is not installed"
+        pytest.skip(f"{shell} is not installed")
+
+
+def env_of(lab: Path) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if "LABRUN" not in name}
+    return {
+        **clean,
+        "PATH": f"{lab}:{os.environ['PATH']}",
+        "XDG_STATE_HOME": str(lab / "state"),
+        "LABRUN_IMAGE_DIR": str(lab / "images"),
+        "HOME": str(lab),
+    }
+
+
+def letters(lab: Path) -> str:
+    """Return the last four characters of the ID of the only run."""
+    path = lab / "state" / "labrun" / "history" / "demo.sqlite"
+    history = open_history(path, "demo")
+    assert history is not None
+    (run,) = history.runs()
+    return run.run[-4:]
 
 
 def offered(shell: str, lab: Path, line: str) -> list[str]:
     """Return the lines that a shell offers, with a description after a tab in fish."""
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    clean = {name: value for name, value in os.environ.items() if "LABRUN" not in name}
-    env = {
-        **clean,
-        "PATH": f"{lab}:{os.environ['PATH']}",
-        "XDG_STATE_HOME": str(lab / "state"),
-        "HOME": str(lab),
-    }
+    require(shell)
     args = [shell, *ARGS[shell], line]
-    done = subprocess.run(args, cwd=lab, env=env, text=True, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        args, cwd=lab, env=env_of(lab), text=True, capture_output=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -74,6 +105,8 @@ BOTH = [
     ("labrun image build debian-1", ["debian-12", "debian-13"]),
     ("labrun down --name ol", ["old-lab", "older"]),
     ("labrun image pull almalinux-", ["almalinux-9", "almalinux-10"]),
+    ("labrun image remove m", ["mine"]),
+    ("labrun show ver", ["verify"]),
 ]
 
 
@@ -121,6 +154,49 @@ INSIDE_WORDS = [
 def test_bash_puts_its_answer_after_the_last_colon(lab: Path, case: tuple[str, list[str]]) -> None:
     line, words = case
     assert sorted(offered("bash", lab, line)) == sorted(words)
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_runs_are_offered_by_the_end_of_their_ids(shell: str, lab: Path) -> None:
+    values = [each.split("\t")[0] for each in offered(shell, lab, f"labrun show {letters(lab)}")]
+    assert values == [letters(lab)]
+
+
+def test_tab_in_zsh(lab: Path) -> None:
+    """All kinds in one zsh: the words that are offered, and what Tab makes of the line."""
+    require("zsh")
+    run = letters(lab)
+    cases = {
+        "verify --hosts web,d": (("web,db",), "verify --hosts web,db "),
+        "verify --hosts=web,d": (("web,db",), "verify --hosts=web,db "),
+        "verify --pair we": (("web:",), "verify --pair web:"),
+        "verify --pair web:": (("web:gate", "web:db"), "verify --pair web:"),
+        "capture gate:net": (("gate:net1", "gate:net2"), "capture gate:net"),
+        "configure --only sysctl,ssh": (("sysctl,ssh_keys", "sysctl,sshd"), "configure --only sysctl,ssh"),
+        "break gateway-wrong-": (("gateway-wrong-v6",), "break gateway-wrong-v6 "),
+        "image build debian-12:netw": (("debian-12:networkd",), "image build debian-12:networkd "),
+        "image remove m": (("mine",), "image remove mine "),
+        "down --name ol": (("old-lab", "older"), "down --name old"),
+        f"show {run}": ((run,), f"show {run} "),
+        "grap": (("graph",), "graph "),
+        "-f nowhere": ((), "-f nowhere"),
+    }
+    with zsh(lab, env_of(lab)) as shell:
+        found = {line: shell.tab(f"labrun {line}") for line in cases}
+    assert {line: (tab.offered, tab.line.removeprefix("labrun ")) for line, tab in found.items()} == cases
+
+
+def test_zsh_takes_the_code_as_a_file_of_fpath_too(lab: Path) -> None:
+    """As the Debian package installs it: the first Tab loads the function."""
+    require("zsh")
+    code = subprocess.run(
+        [lab / "labrun", "completion", "zsh"], env=env_of(lab), text=True, capture_output=True, check=True
+    ).stdout
+    (lab / "functions").mkdir()
+    (lab / "functions" / "_labrun").write_text(code)
+    (lab / ".zshenv").write_text(f"fpath=({lab}/functions $fpath)\n")
+    with zsh(lab, env_of(lab), startup=True) as shell:
+        assert shell.tab("labrun verify --hosts web,d") == Tab(("web,db",), "labrun verify --hosts web,db ")
 
 
 @pytest.mark.full

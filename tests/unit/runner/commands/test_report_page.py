@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from labrun.moments import dated
 from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.commands.report.command import page
 from labrun.runner.views.diagram_input import DrawnLab
@@ -81,7 +82,7 @@ def test_every_row_is_there_with_its_reason() -> None:
     assert [each["data-status"] for each in bodies[:8]] == ["failed"] * 7 + ["unreachable"]
     words = " ".join(found.words)
     assert words.count("host00: net.ipv4.ip_forward is 0") == 6 + 1, "each row, and the cause"
-    for said in ("7 failed", "22 unreachable", "75 ok", "verified 2026-11-21T01:29:34Z"):
+    for said in ("7 failed", "22 unreachable", "75 ok", "verified 2026-11-21 01:29 UTC"):
         assert said in words
 
 
@@ -104,7 +105,7 @@ def test_a_verify_of_another_file_is_marked() -> None:
     found = drawn("ok")
     assert found.last is not None
     old = replace(found, last=replace(found.last, digest="another"))
-    assert f"verified {found.last.when}, before the lab file was changed" in page(old)
+    assert f"verified {dated(found.last.began)}, before the lab file was changed" in page(old)
     assert "before the lab file was changed" not in page(found)
 
 
@@ -153,15 +154,15 @@ def test_the_last_runs_as_strips_and_as_a_table() -> None:
     assert (found.wrong, found.open, len(found.of("script"))) == ([], [], 1)
     cells = [each for each in found.of("span") if each.get("role") == "img"]
     assert [(each["class"], each["title"]) for each in cells] == [
-        ("cell impaired", "2026-11-25T06:00:00Z: warnings or drift, 57 ok, 1 warning"),
-        ("cell unreachable", "2026-11-25T07:00:00Z: unreachable, 58 ok"),
-        ("cell failed", "2026-11-25T09:00:00Z: failed, 50 ok, 8 failed"),
-        ("cell unknown", "2026-11-25T10:00:00Z: not finished, no results"),
-        ("cell ok", "2026-11-25T11:00:00Z: ok, 58 ok"),
-        ("cell impaired", "2026-11-25T08:00:00Z: warnings or drift, 58 ok"),
+        ("cell impaired", "2026-11-25 06:00 UTC: warnings or drift, 57 ok, 1 warning"),
+        ("cell unreachable", "2026-11-25 07:00 UTC: unreachable, 58 ok"),
+        ("cell failed", "2026-11-25 09:00 UTC: failed, 50 ok, 8 failed"),
+        ("cell unknown", "2026-11-25 10:00 UTC: not finished, no results"),
+        ("cell ok", "2026-11-25 11:00 UTC: ok, 58 ok"),
+        ("cell impaired", "2026-11-25 08:00 UTC: warnings or drift, 58 ok"),
     ]
     words = " ".join(" ".join(found.words).split())
-    assert "2026-11-25T09:00:00Z verify --hosts a exit code 1 50 ok, 8 failed 1.5 s" in words
+    assert "2026-11-25 09:00 UTC verify --hosts a exit code 1 50 ok, 8 failed 1.5 s" in words
     assert "unfinished no results" in words
     assert words.count("(the lab file had changed)") == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -397,7 +398,7 @@ def test_a_real_command_is_recorded_and_status_tells(tmp_path: Path) -> None:
     assert found.counts == {"unreachable": 1}
     assert len(found.digest or "") == 64
     status = run_labrun("--state-dir", "state", "status", cwd=tmp_path)
-    assert f"last exec: {found.run}, exit code 4\n" in status.stdout
+    assert re.search(r"^last exec: \d\d:\d\d, \d+ (s|min) ago, 1 unreachable$", status.stdout, re.M)
 
 
 def test_a_hypervisor_that_does_not_answer_is_a_run_that_failed(tmp_path: Path) -> None:

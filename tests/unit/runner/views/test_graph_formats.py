@@ -42,7 +42,7 @@ def test_ascii_is_ascii_of_80_columns_at_most(name: str) -> None:
 def test_ascii_of_the_broken_lab() -> None:
     assert writer("ascii")(draw(drawn("broken"))) == (
         "captured\n"
-        "verified 2026-11-21T01:29:34Z\n"
+        "verified 2026-11-21 01:29 UTC\n"
         "\n"
         "network1        =+===========+=======================+\n"
         "isolated         |           |                       |\n"

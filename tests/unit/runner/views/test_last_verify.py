@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from labrun.moments import stamp
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.history.reading import open_history, readable_history
 from labrun.runner.views.diagram_input import last_verify
@@ -26,7 +27,7 @@ def test_what_is_remembered_comes_back(path: Path) -> None:
     run = remember(path, case.rows, digest=case.lab.digest)
     last = last_verify(open_history(path, "lab"), URI)
     assert last is not None
-    assert (last.run, last.when, last.rows) == (run, "2026-11-25T12:00:00Z", case.rows)
+    assert (last.run, stamp(last.began), last.rows) == (run, "2026-11-25T12:00:00Z", case.rows)
     assert last.is_of(case.lab)
     assert not last.is_of(replace(case.lab, digest="another"))
     assert path.stat().st_mode & 0o777 == 0o600

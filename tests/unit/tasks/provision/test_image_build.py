@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from labrun.tasks.provision.image_build import build_image
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
 from labrun.tasks.provision.image_recipe import recipe_digest, recipe_folders
+from labrun.tasks.provision.image_steps import BuildStep
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="building an image needs root")
 
@@ -40,7 +42,7 @@ def _link(dest: Path, image: BuiltImage) -> None:
     (dest / "debian-12").symlink_to(image.path.relative_to(dest))
 
 
-def _never(stage: str, part: float) -> None:
+def _never(stage: str, step: BuildStep) -> None:
     raise AssertionError(f"something was done: {stage}")
 
 
@@ -138,7 +140,7 @@ def test_a_build_waits_for_another_and_can_be_stopped_while_it_waits(tmp_path: P
     cancel = threading.Event()
     stages: list[str] = []
 
-    def follow(stage: str, part: float) -> None:
+    def follow(stage: str, step: BuildStep) -> None:
         stages.append(stage)
         cancel.set()
 
@@ -160,6 +162,43 @@ def test_a_failed_step_says_what_its_command_said(tmp_path: Path, monkeypatch: p
         build_image(DEBIAN_12, tmp_path / "images", progress=lambda *_: None)
     assert str(caught.value) == "packages: mmdebstrap ended with status 25:\nE: no mirror answers"
     assert not (tmp_path / "images" / "debian-12").exists()
+
+
+@needs_root
+def test_all_that_the_package_manager_said_is_kept_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = tmp_path / "bin" / "mmdebstrap"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\nseq 100\necho E: the end\nexit 25\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{failing.parent}:{os.environ['PATH']}")
+    log = tmp_path / "state" / "logs" / "image-debian-12.log"
+    with pytest.raises(BuildError) as caught:
+        build_image(DEBIAN_12, tmp_path / "images", progress=lambda *_: None, log=log)
+    said = caught.value.reason.splitlines()
+    assert said[0] == "mmdebstrap ended with status 25:"
+    assert (said[-1], len(said)) == ("E: the end", 16)
+    assert caught.value.hint == f"all that it printed: {log}"
+    assert log.read_text() == "".join(f"{number}\n" for number in range(1, 101)) + "E: the end\n"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@needs_root
+def test_a_log_that_cannot_be_written_stops_no_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = tmp_path / "bin" / "mmdebstrap"
+    failing.parent.mkdir()
+    failing.write_text("#!/bin/sh\necho E: the end\nexit 25\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{failing.parent}:{os.environ['PATH']}")
+    log = tmp_path / "file" / "image-debian-12.log"
+    log.parent.write_text("in the way")
+    with pytest.raises(BuildError) as caught:
+        build_image(DEBIAN_12, tmp_path / "images", progress=lambda *_: None, log=log)
+    assert (caught.value.reason, caught.value.hint) == (
+        "mmdebstrap ended with status 25:\nE: the end",
+        None,
+    )
 
 
 def test_building_without_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

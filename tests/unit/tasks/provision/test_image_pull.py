@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
+from labrun.progress import Amount
 from labrun.tasks.provision.checksums import Digest
 from labrun.tasks.provision.downloads import Patience
 from labrun.tasks.provision.http_client import DownloadError, is_private
@@ -54,7 +55,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _pull(
-    name: str, url: str, *, sha256: str = "", checksums: str = "", said: list[str] | None = None
+    name: str, url: str, *, sha256: str = "", checksums: str = "", said: list[str | Amount] | None = None
 ) -> Pulled:
     digest = Digest.of(sha256) if sha256 else None
     origin = Origin((url,), url.rpartition("/")[2], digest=digest, checksums=checksums)
@@ -68,14 +69,14 @@ def _left(store: Path) -> list[str]:
 def test_a_pulled_image_is_there_and_a_second_pull_changes_nothing(
     store: Path, shelf: Shelf, disk: bytes
 ) -> None:
-    said: list[str] = []
+    said: list[str | Amount] = []
     url = shelf.put("/disk.qcow2", disk)
     first = _pull("one", url, sha256=_sha256(disk), said=said)
     assert (first.is_new, first.verified) == (True, "sha256 as given")
     assert list_images() == (first.image,)
     assert (first.image.drivers, first.image.sha256, first.image.source) == (("qemu",), _sha256(disk), url)
     assert image_paths("one").disk.read_bytes() == disk
-    assert [text for text in said if text.endswith("MB, 100%")]
+    assert [text for text in said if str(text).endswith("MB, 100%")]
     assert _left(store) == [f"one-{_sha256(disk)[:16]}"]
     shelf.asked.clear()
     again = _pull("one", url, sha256=_sha256(disk))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ import pytest
 
 from labrun.errors import AuthenticationError, HostKeyError, TransportError, UnreachableError
 from labrun.ports import Completed, Transport
+from labrun.progress import LOGGER_NAME
 from labrun.tasks.guest.reason import Reason
+from labrun.tasks.provision.console_watch import ConsoleWatch
 from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.ready import Limits, Ready, limits_of, ready_inside, wait_until_ready
 from labrun.tasks.provision.ready_answer import read_answer, unaddressed
@@ -326,3 +329,44 @@ def test_why_any_address_is_missing() -> None:
     assert unaddressed(read_answer(answered(up)), other).endswith(": the guest has no NIC with this MAC")
     unbound = read_answer(answered(up, "no-driver PCI 8086:100e"))
     assert unaddressed(unbound, other).endswith(": its kernel has no driver for it (PCI 8086:100e)")
+
+
+def test_the_console_s_last_line_is_shown_only_where_it_is_drawn() -> None:
+    class Drawn(logging.Handler):
+        is_drawn = True
+
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((record.__dict__["stage"], record.__dict__["detail"], record.__dict__["console"]))
+
+    told: list[tuple[str, str, str]] = []
+    asked: list[float] = []
+
+    def line() -> str:
+        asked.append(time.monotonic())
+        return "[  OK  ] Reached target network.target\n"
+
+    def booting(seconds: float) -> Ready:
+        ready_at = time.monotonic() + seconds
+        return wait_until_ready(
+            "one",
+            limits=Limits.within(30),
+            address=lambda: "10.0.0.11" if time.monotonic() > ready_at else None,
+            login=Guest().login,
+            expected={},
+            standing=Stands(),
+            watch=ConsoleWatch("one", line, "emulated: minutes are normal"),
+        )
+
+    logger, shown = logging.getLogger(LOGGER_NAME), Drawn()
+    logger.setLevel(logging.INFO)
+    assert booting(3.5).stage == "ready"
+    assert asked == [], "nobody sees it"
+    logger.addHandler(shown)
+    try:
+        assert booting(3.5).stage == "ready"
+    finally:
+        logger.removeHandler(shown)
+    note = "emulated: minutes are normal"
+    assert told[:2] == [("address", note, ""), ("address", note, "[  OK  ] Reached target network.target")]
+    assert told[2][:2] == ("ssh", f"10.0.0.11, {note}")
+    assert len(asked) == 1, "and seldom"
