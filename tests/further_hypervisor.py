@@ -23,7 +23,7 @@ from labrun.key_pairs import make_host_key
 from labrun.state_files import write_private
 from tests.loopback_sshd import SSHD
 
-__all__ = ["FIRST", "FurtherHypervisor", "in_first", "own_ssh", "further_hypervisor", "with_ssh"]
+__all__ = ["FIRST", "FurtherHypervisor", "further_hypervisor", "in_first", "own_ssh", "with_ssh"]
 
 FIRST = "qemu:///system"
 PORT = 2222

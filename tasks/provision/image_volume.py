@@ -85,7 +85,7 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
     pool = ensure_pool(connection, where)
 
     disk = image_paths(image).disk
-    megabytes = disk.stat().st_size / 1e6
+    megabytes = disk.stat().st_size / _MB
 
     def show(share: float) -> None:
         report(HYPERVISOR, "upload", image, amount=Amount(share * megabytes, megabytes))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, in_first, own_ssh, with_ssh
 from tests.labs import RunningLab
-from tests.further_hypervisor import FIRST, FurtherHypervisor, in_first, own_ssh, further_hypervisor, with_ssh
 from tests.tiny_guest import tiny_disk
 
 pytestmark = pytest.mark.vm
