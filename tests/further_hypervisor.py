@@ -27,7 +27,7 @@ __all__ = ["FIRST", "FurtherHypervisor", "further_hypervisor", "in_first", "own_
 
 FIRST = "qemu:///system"
 PORT = 2222
-_SECONDS = 60
+_SECONDS = 120
 _OWN = (
     "/run",
     "/var/lib/labrun",
@@ -51,6 +51,7 @@ set -e
 cd {folder}
 for own in {own}; do mkdir -p "{folder}$own"; done
 cp -a /etc/libvirt/. {folder}/etc/libvirt/
+cp -a /var/cache/libvirt/. {folder}/var/cache/libvirt/
 rm -rf {folder}/etc/libvirt/qemu/networks/autostart/* {folder}/etc/libvirt/qemu/networks/*.xml
 printf 'host_uuid = "%s"\\n' {uuid} >> {folder}/etc/libvirt/libvirtd.conf
 for own in {own}; do mount --bind "{folder}$own" "$own"; done
@@ -171,7 +172,8 @@ def _wait(there: FurtherHypervisor, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, "it did not start"
         with suppress(subprocess.SubprocessError):
             if f"{there.address}:{PORT}" in there.inside("ss", "-Htln"):
-                there.inside("virsh", "-q", "-c", FIRST, "list")
+                # The first question makes libvirt try every QEMU that is there, which may take long.
+                there.inside("virsh", "-q", "-c", FIRST, "capabilities")
                 return
         assert time.monotonic() < until, "it does not answer"
         time.sleep(0.2)

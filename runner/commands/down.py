@@ -208,6 +208,7 @@ def take_down(
     from labrun.tasks.provision.forwards import observe_forwards
     from labrun.tasks.provision.hypervisor_rules import observe_rules
     from labrun.tasks.provision.networks import observe_networks
+    from labrun.tasks.provision.tunnels import may_have_tunnels, observe_tunnels
 
     seen = see_machines(lab, uri)
     chosen = _chosen(invocation, seen, model)
@@ -236,6 +237,8 @@ def take_down(
     if any(row.exit_code for row in rows):
         # Keep networks that still have guests: removing them would only make the failure harder to read.
         return rows
+    if whole and may_have_tunnels(uri):
+        rows += remove_objects(uri, lab, "tunnel", observe_tunnels(connect(uri), lab))
     rows += remove_objects(uri, lab, "forward", forwards)
     rows += remove_objects(uri, lab, "network", networks)
     rows += remove_objects(uri, lab, "filter", filters)

@@ -49,8 +49,9 @@ def down_several(invocation: Invocation, name: str, lab: Lab | None) -> Report:
             confirm(invocation, "Remove these?", losses)
         for member, uri in answering.items():
             invocation.recording.uri = uri
-            found = _without_tunnels(name, uri, noted) if invocation.hosts is None else []
-            found += take_down(invocation, name, uri, state, lab, is_confirmed=True)
+            found = take_down(invocation, name, uri, state, lab, is_confirmed=True)
+            if invocation.hosts is None and not any(row.exit_code for row in found):
+                found += _without_tunnels(name, uri, noted)
             rows += labelled(found, partial("{1} on {0}".format, member))
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             forget(state, invocation)

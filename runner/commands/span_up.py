@@ -53,9 +53,9 @@ def planned_rows(
     rows, refused = [], False
     for each in plans:
         found = obstructed(each.member.part, each.member.uri, each.plan, prune=prune and subset is None)
-        refused = refused or bool(found)
         own = each.with_faults(found or plan_rows(each.plan))
         found += [row for row in own if row.section == "tunnel" and row.status is Status.FAILED]
+        refused = refused or bool(found)
         if subset is None and not (found and prune):
             own += leftover_rows(each.plan, prune=prune)
         rows += labelled(own, each.member.label)

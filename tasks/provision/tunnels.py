@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
+from socket import if_nameindex
 from typing import Any
 
 from labrun.bounded import objects, read_json
 from labrun.errors import HypervisorError, UnreadableError
-from labrun.hypervisor import translated
+from labrun.hypervisor import is_local, translated
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.tunnels import PORT, Tunnel
 from labrun.tasks.guest.scripts import quote
@@ -18,6 +20,7 @@ from labrun.tasks.provision.objects import Observed, Plan, Planned, Spec, item_o
 
 __all__ = [
     "apply_tunnel",
+    "may_have_tunnels",
     "observe_tunnels",
     "plan_tunnel",
     "remove_tunnel",
@@ -118,6 +121,11 @@ def observe_tunnels(connection: Any, lab: str) -> dict[str, Observed]:
             have = _have(link, rows, rules, bridges)
             found[network] = Observed(f"{name}/{lab}-{network}", have)
     return found
+
+
+def may_have_tunnels(uri: str) -> bool:
+    """Tell whether a local hypervisor has devices with the names of tunnels: of this lab, or of another."""
+    return is_local(uri) and os.geteuid() == 0 and any(name.startswith("lrv") for _, name in if_nameindex())
 
 
 def _have(
