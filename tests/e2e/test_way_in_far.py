@@ -1,0 +1,36 @@
+"""Changes meant to close the way into hosts that have IPv6 alone, or are behind a jump host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.attacks import IPV6, JUMP, Way, attacked, faults
+from tests.e2e.far_lockouts import BEHIND, KINDS, SIX
+from tests.e2e.lockouts import Case
+
+pytestmark = pytest.mark.lxc
+
+WAYS: dict[str, tuple[Way, Mapping[str, Case]]] = {"ipv6": (IPV6, SIX), "jump": (JUMP, BEHIND)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_of_each_kind_lets_labrun_in_again(hypervisor: None, tmp_path: Path, way: str) -> None:
+    how, cases = WAYS[way]
+    try_them(tmp_path, f"grd-{way}", {name: cases[name] for name in KINDS[way]}, how)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", WAYS)
+def test_further_members_let_labrun_in_again(hypervisor: None, tmp_path: Path, way: str) -> None:
+    how, cases = WAYS[way]
+    rest = {name: case for name, case in cases.items() if name not in KINDS[way]}
+    try_them(tmp_path, f"grd-{way}-more", rest, how)
+
+
+def try_them(directory: Path, name: str, cases: Mapping[str, Case], way: Way) -> None:
+    with attacked(directory, name, f"10.62.{'5' if way is JUMP else '6'}", cases, way) as seen:
+        assert faults(seen) == {}
+        assert seen.again.exit_code == 0, seen.again.bad()
