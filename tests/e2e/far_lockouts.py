@@ -1,6 +1,7 @@
-"""Changes that would close the way into hosts that are not beside the hypervisor in IPv4.
+"""Changes that would close the way into hosts that have IPv6 alone, a jump host in between, or no systemd.
 
-``SIX`` are for hosts that have IPv6 alone, ``BEHIND`` for hosts behind a jump host that stays as it is.
+``SIX`` are for hosts that have IPv6 alone, ``BEHIND`` for those behind a jump host that stays as it is,
+``RC`` for guests with OpenRC and ifupdown.
 The names of one of each kind, for every run of the suite, are in ``KINDS``.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from tests.e2e.lockouts import Case, on_change, only_file
 from tests.e2e.stranger_lockouts import STRANGER
 
-__all__ = ["BEHIND", "KINDS", "SIX"]
+__all__ = ["BEHIND", "KINDS", "RC", "SIX"]
 
 _DROP = "nft add table ip6 shut; nft 'add chain ip6 shut c {{ type filter hook {} priority {}; }}'"
 _BY_HYPERVISOR = "fd00:60:5::1"
@@ -58,7 +59,7 @@ SIX: dict[str, Case] = {
     "filter": Case("firewall: {input: drop, ssh: false}"),
     # sshd that listens in the other family alone.
     "inet": only_file("/etc/ssh/sshd_config.d/80-x.conf", "AddressFamily inet\n"),
-    "listens": Case("sshd: {ListenAddress: 0.0.0.0}"),
+    "listens": only_file("/etc/ssh/sshd_config.d/80-x.conf", "ListenAddress 0.0.0.0\n"),
     # Addresses that follow from the router's advertisements.
     "ranone": Case("sysctl: {net.ipv6.conf.eth0.accept_ra: 0}", ipv6="auto"),
     "raforwards": on_change(
@@ -94,4 +95,40 @@ BEHIND: dict[str, Case] = {
     "prefix": Case(nmcli="ipv4.addresses: 10.60.5.77/32"),
     **{name: STRANGER[name] for name in ("homelink", "tmpfiles", "lifetime", "nmmode", "startups", "rawnew")},
 }
-KINDS = {"ipv6": ("alldisabled", "nomethod", "ndp", "inet", "raprivate"), "jump": ("fromjump", "denied")}
+_INTERFACES = "/etc/network/interfaces"
+RC: dict[str, Case] = {
+    # Services, now and at the next boot.
+    "rcstop": on_change("rc-service ssh stop"),
+    "rcstopped": Case(services={"ssh": "stopped"}),
+    "rcdisabled": Case(services={"ssh": "disabled"}),
+    "rcdel": on_change("rc-update del ssh default"),
+    "rcnetwork": on_change("rc-update --all del networking"),
+    "rcneeds": only_file("/etc/conf.d/ssh", "rc_need=nowhere\n"),
+    "rcprovides": only_file("/etc/rc.conf", "rc_ssh_need=nowhere\n"),
+    "rcoptions": only_file("/etc/default/ssh", "SSHD_OPTS=-p 2222\n"),
+    "rclevel": on_change("rm -rf /etc/runlevels/default"),
+    "rcscript": on_change("chmod 644 /etc/init.d/ssh"),
+    "rclocal": Case(
+        more="files: {/etc/local.d/x.start: {mode: '0755', content: "
+        '"#!/bin/sh\\nip link set eth0 down\\n"}}'
+    ),
+    # ifupdown.
+    "noauto": only_file(_INTERFACES, "iface lo inet loopback\n"),
+    "rival": only_file(
+        f"{_INTERFACES}.d/zz-x", "auto eth0\niface eth0 inet static\n  address 10.99.0.9/24\n"
+    ),
+    "upcommand": Case(
+        more="files: {/etc/network/if-up.d/x: {mode: '0755', content: "
+        '"#!/bin/sh\\nip address flush dev eth0\\n"}}'
+    ),
+    "ifdown": on_change("ifdown --force eth0"),
+    # The same as with systemd.
+    "rcallow": only_file("/etc/ssh/sshd_config.d/90-x.conf", "AllowUsers nobody\n"),
+    "rcfilter": Case("firewall: {input: drop, ssh: false}"),
+    "rclink": on_change("ip link set eth0 down"),
+}
+KINDS = {
+    "ipv6": ("alldisabled", "nomethod", "ndp", "inet", "raprivate"),
+    "jump": ("fromjump", "denied"),
+    "openrc": ("rcdel", "rcnetwork", "rclink"),
+}
