@@ -51,10 +51,9 @@ def test_an_example_does_what_its_page_says(hypervisor: None, tmp_path: Path, na
             for words in (("verify",), ("drift",), ("configure",), ("up",), ("plan",)):
                 answer = lab.json(*words)
                 odd = [row for row in answer.rows if row["status"] not in ("ok", "skipped")]
-                expected = (
-                    WARNINGS.get(answer.document["lab"], set()) if words[0] in ("verify", "drift") else set()
-                )
-                assert {row["name"] for row in odd if row["status"] == "warning"} == expected, (words, odd)
+                expected = WARNINGS.get(answer.document["lab"], set())
+                assert {row["name"] for row in odd} <= expected, (words, odd)
+                assert words != ("verify",) or {row["name"] for row in odd} == expected, odd
                 assert all(row["status"] == "warning" for row in odd), (words, odd)
                 assert answer.exit_code == 0, (words, odd)
         finally:
