@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +16,8 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from labrun.runner.engine.session import Session
     from labrun.tasks.provision.file_users import FileUser
     from labrun.tasks.provision.planning import SeenMachine
 
@@ -61,39 +59,15 @@ def _switch(invocation: Invocation, action: str, *, wait: bool = False) -> Repor
                 result = nornir.run(power, action=action, timeout=invocation.timeout or _SHUTDOWN_SECONDS)
             rows = outcomes_of(result, "machine")
         if wait:
-            rows += _ready_rows(session, [row.host for row in rows if not row.exit_code])
+            from labrun.runner.engine.waiting import ready_rows
+
+            rows += ready_rows(session, [row.host for row in rows if not row.exit_code])
         rows += [
             Outcome(host, "machine", host, Status.UNKNOWN, why=lost[host])
             for host in session.hosts
             if host in lost
         ]
     return Report(lab.name, rows + existing_rows(lab, session.hosts))
-
-
-def _ready_rows(session: Session, hosts: Sequence[str]) -> list[Outcome]:
-    """Wait until the hosts that have just been started are ready. Return their rows."""
-    from labrun.runner.engine.machine_jobs import MARGIN, machine_jobs
-    from labrun.runner.engine.nornir import outcomes_of
-    from labrun.tasks.provision.bring_up import await_machine
-    from labrun.tasks.provision.objects import Plan
-    from labrun.tasks.provision.planning import plan_lab
-
-    if not hosts:
-        return []
-    # Whatever the file says by now: they are waited for, not changed.
-    machines = [
-        replace(item, kind=item.seen.kind, uri=item.seen.uri, plan=Plan(item.plan.item, "none", start=True))
-        for member in session.members()
-        for item in plan_lab(session.lab, member.uri, hosts, part=member.part).machines
-        if item.seen is not None
-    ]
-    located = session.locate()
-    jobs = machine_jobs(session, machines, wait=True, configures=False)
-    data = {name: {"up": replace(job, through=located[name].hops)} for name, job in jobs.items()}
-    deadline = max((job.timeout for job in jobs.values()), default=0.0) + MARGIN
-    budget = replace(session.budget(deadline, until="become ready"), deadline=deadline)
-    with session.engine(located, budget, data, hosts=list(jobs)) as nornir:
-        return outcomes_of(nornir.run(await_machine), "ready")
 
 
 def _foreign_macs(lab: str, uri: str) -> Mapping[tuple[str, str], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,15 +69,16 @@ def command(
         from labrun.runner.views.explain import explain_up
 
         return Report(session.lab.name, text=explain_up(session))
-    with lab_lock(session.state.lock, "up"), progress(session.hosts, invocation):
-        wishes = Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
-        rows = bring_up(session, wishes)
-    ready = _configurable(session, rows) if configure_too else ()
-    if ready:
-        from labrun.runner.commands.configure import configure_hosts
+    any_configured = False
+    with lab_lock(session.state.lock, "up"):
+        with progress(session.hosts, invocation):
+            wishes = Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
+            rows = bring_up(session, wishes)
+        if configure_too:
+            from labrun.runner.commands.in_turn import configured_in_turn
 
-        rows += configure_hosts(replace(session, hosts=ready))
-    if ready and verify_too:
+            rows, any_configured = configured_in_turn(session, rows)
+    if any_configured and verify_too:
         from labrun.runner.commands.verify.command import verify_rows
 
         rows += verify_rows(session)
@@ -86,18 +87,6 @@ def command(
     )
     scene = session.scene(changes=True, next=follows)
     return Report(session.lab.name, rows, extra=session.place_json(), scene=scene)
-
-
-def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
-    """Return the hosts that are there, whatever others lack: those that are ready, and existing machines."""
-    waited = [row for row in rows if row.section == "ready"]
-    failed = {row.host for row in rows if row.section == "machine" and row.status is Status.FAILED}
-    ready = {row.host for row in waited if row.status in (Status.OK, Status.SKIPPED)} - failed
-    existing = {host for host in session.hosts if session.lab.hosts[host].machine is None}
-    if not waited and len(existing) < len(session.hosts):
-        # Nothing was begun.
-        return ()
-    return tuple(host for host in session.hosts if host in ready | existing)
 
 
 def bring_up(session: Session, wishes: Wishes) -> list[Outcome]:

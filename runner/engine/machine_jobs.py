@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.jump_hosts import entrance, jump_chain, no_login
+from labrun.inventory.topology.jump_hosts import entrance, jump_chain, jumps, no_login
 from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.key_pairs import make_host_key
 from labrun.runner.cli.terminal import say
@@ -16,7 +16,7 @@ from labrun.runner.engine.session import Session
 from labrun.tasks.provision.planning import PlannedMachine
 
 if TYPE_CHECKING:
-    from labrun.tasks.provision.machine_job import Lease, MachineJob
+    from labrun.tasks.provision.machine_job import Lease, Led, MachineJob
 
 __all__ = ["MARGIN", "awaited_lease", "machine_jobs"]
 
@@ -40,6 +40,7 @@ def machine_jobs(
     no_ways = _no_ways(session, [item.spec.host for item in machines])
     jobs: dict[str, MachineJob] = {}
     lost: set[str] = set()
+    seen: dict[str, frozenset[str] | None] = {}
     for item in machines:
         host = lab.hosts[item.spec.host]
         spec, name = item.spec, item.spec.host
@@ -74,6 +75,8 @@ def machine_jobs(
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],
             lost=lost,
+            led=_led(lab, name),
+            seen=seen,
             state=str(state.root),
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,
@@ -110,6 +113,23 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     version = next(version for version in way.versions if nic.leases(version))
     is_inside = lab.networks[nic.network].is_beyond
     return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
+
+
+def _led(lab: Lab, name: str) -> Led | None:
+    from labrun.tasks.provision.machine_job import Led
+
+    jump = jumps(lab).get(name)
+    if jump is None or jump.client is None:
+        return Led(jump.via) if jump is not None else None
+    fixed = (
+        nic
+        for nic in lab.hosts[jump.via].interfaces
+        if jump.client in (each.ip for each in nic.addresses)
+        # Any other address may still come by itself.
+        and not (nic.dhcp if jump.client.version == 4 else nic.ipv6_method)
+    )
+    nic = next(fixed, None)
+    return Led(jump.via, str(jump.client), nic.name) if nic is not None else Led(jump.via)
 
 
 def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:

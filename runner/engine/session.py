@@ -111,7 +111,9 @@ class Session:
         from labrun.runner.cli.scene import Scene
 
         place = self.uri if self.span is None else ", ".join(member.uri for member in self.span.members)
-        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), place, **settings)
+        existing = frozenset(name for name, host in self.lab.hosts.items() if host.machine is None)
+        sizes = tuple(self.lab.hosts), len(self.lab.networks)
+        return Scene(self.lab.name, *sizes, place, existing=existing, **settings)
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""

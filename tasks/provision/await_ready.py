@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from nornir.core.task import Task
 
-from labrun.errors import LabrunError, UnreachableError
+from labrun.errors import LabrunError, TransportError, UnreachableError
 from labrun.hypervisor import connect, translated
 from labrun.libvirt_events import follow
-from labrun.outcome import OUT_OF_BAND, Outcome, Status
+from labrun.outcome import OUT_OF_BAND, Fault, Outcome, Status
 from labrun.ports import Transport
 from labrun.tasks.guest.jump_host import JUMP_HOST
 from labrun.tasks.guest.reason import Reason
@@ -21,10 +21,11 @@ from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.machine_job import Lease, MachineJob
 from labrun.tasks.provision.machine_login import put_keys_in, record_addresses
 from labrun.tasks.provision.readdress import OtherWayIn
-from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
+from labrun.tasks.provision.ready import OTHER_NICS, Ready, ready_inside, wait_until_ready
 from labrun.tasks.provision.rows import failure_row
 from labrun.tasks.provision.standing import MachineStanding
 from labrun.tasks.provision.state_reasons import reason_of
+from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["ready_row"]
 
@@ -32,6 +33,10 @@ __all__ = ["ready_row"]
 _DIAL = 2.0
 _FIRST_LOOK, _FIRST_LOOK_AT_A_BOOT = 3.0, 12.0
 _ASK_AGAIN = 1.0
+
+
+class _NotLedYetError(Exception):
+    """The host that leads to this one has to be configured first: waiting is in vain."""
 
 
 def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
@@ -54,7 +59,15 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
             _inside(job, inside)
         return found
 
-    def login(_found: str) -> Transport:
+    def login(found: str) -> Transport:
+        try:
+            return dial(found)
+        except TransportError as error:
+            if _is_led(job):
+                raise
+            raise _NotLedYetError from error
+
+    def dial(_found: str) -> Transport:
         # A lease may have been asked for again meanwhile.
         look_up()
         try:
@@ -89,12 +102,48 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
             standing=standing,
             insight=_insight(task, job),
             watch=watch,
+            # What runs, and is configured next, gets its further addresses by that.
+            other_nics=0.0 if job.configures and _was_up(job) else OTHER_NICS,
         )
+    except _NotLedYetError:
+        return _not_led(job, began)
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
+    if ready.addresses is not None:
+        found = (text.partition("/")[0] for each in ready.addresses.values() for text in each)
+        job.seen[spec.host] = frozenset(found)
     if inside.note and not ready.error:
         record_addresses(job)
     return _as_row(driver, job, ready, task.host.hostname or "", note or inside.note)
+
+
+def _was_up(job: MachineJob) -> bool:
+    return job.host_key is None and not job.plan.start
+
+
+def _is_led(job: MachineJob) -> bool:
+    """Tell whether the host that leads to this one may do so, as far as this run has seen."""
+    if job.led is None or job.led.by not in job.seen:
+        return True
+    addresses = job.seen[job.led.by]
+    return addresses is not None and (not job.led.address or job.led.address in addresses)
+
+
+def _not_led(job: MachineJob, began: float) -> Outcome:
+    host, led = job.spec.host, job.led
+    assert led is not None
+    if job.seen[led.by] is None:
+        what, fault = (
+            f"{led.by}, which leads to it, is not configured yet",
+            Fault(led.by, "not configured yet"),
+        )
+    else:
+        missing = f"does not have {led.address} on {led.nic} yet"
+        what = f"{led.by}, which leads to it, {missing}: `labrun configure` sets it"
+        fault = Fault(led.by, missing, NMCLI.name, led.nic)
+    job.seen[host] = None
+    spent = time.monotonic() - began
+    return Outcome(host, "ready", host, Status.PENDING, "ready", "started", what, fault=fault, seconds=spent)
 
 
 def _inside(job: MachineJob, inside: OtherWayIn) -> bool:

@@ -11,7 +11,7 @@ from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.objects import Plan
 from labrun.tasks.provision.ready import Limits
 
-__all__ = ["Lease", "MachineJob"]
+__all__ = ["Lease", "Led", "MachineJob"]
 
 
 class Lease(NamedTuple):
@@ -26,6 +26,17 @@ class Lease(NamedTuple):
     version: int = 4
 
 
+class Led(NamedTuple):
+    """The host ``by`` which a login to another comes, and its own ``address`` on the ``nic`` to it.
+
+    Both are empty if the address is not a fixed one.
+    """
+
+    by: str
+    address: str = ""
+    nic: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineJob:
     """What there is to do about one machine, in its Nornir host's data under ``up``.
@@ -35,12 +46,14 @@ class MachineJob:
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``no_way`` is why it cannot be reached, by the file or because its jump host is not running, empty if it
     can; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do not get
-    ready. ``state`` is the state directory; ``recover`` = install the lab's key without a login;
-    ``login_keys`` are those of people. ``host_key`` has the addresses and the public key of a machine that is
-    created, else None. ``network`` is what ``configure`` sets of its network; ``configures`` = it does so
-    next. ``behind`` names a network of the host that still has another subnet than in the file, so that the
-    host cannot be as the file says either. ``given`` are the addresses that the file gives the host. ``look``
-    tells why a login at an address fails, given what SSH said.
+    ready. ``led`` is how the last jump host leads on; ``seen`` collects the addresses of the hosts of this
+    run that are ready, None for one that waits for another to be configured. ``state`` is the state
+    directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of people.
+    ``host_key`` has the addresses and the public key of a machine that is created, else None. ``network`` is
+    what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of
+    this host that still has another subnet than in the file, so that it cannot be as the file says either.
+    ``given`` are the addresses that the file gives the host. ``look`` tells why a login at an address fails,
+    given what SSH said.
     """
 
     spec: MachineSpec
@@ -64,4 +77,6 @@ class MachineJob:
     given: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
     lost: set[str] = field(default_factory=set)
+    led: Led | None = None
+    seen: dict[str, frozenset[str] | None] = field(default_factory=dict)
     look: Callable[[str | None, str], Reason | None] | None = None

@@ -24,12 +24,12 @@ from labrun.tasks.provision.console_watch import ConsoleWatch
 from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.ready_answer import read_answer, ready_script, unaddressed
 
-__all__ = ["Limits", "Ready", "Standing", "limits_of", "ready_inside", "wait_until_ready"]
+__all__ = ["OTHER_NICS", "Limits", "Ready", "Standing", "limits_of", "ready_inside", "wait_until_ready"]
 
 _POLL = 0.1
 _INSIDE_POLL = 0.5
-# How long the NICs other than the one of the login may take to get their addresses, in seconds.
-_OTHER_NICS = 20.0
+OTHER_NICS = 20.0
+"""How long the NICs other than the one of the login may take to get their addresses, in seconds."""
 _NO_ADDRESS = "no address is known"
 _STOPPED = "the machine stopped while booting"
 _BLIND = Insight(None, 0.0)
@@ -109,13 +109,14 @@ def wait_until_ready(
     standing: Standing,
     insight: Insight = _BLIND,
     watch: ConsoleWatch | None = None,
+    other_nics: float = OTHER_NICS,
 ) -> Ready:
     """Go through the stages ``address``, ``ssh``, ``cloud-init``, each within its limit.
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
-    must have. ``insight`` ends the wait for what waiting does not fix, and so does a machine that stops, or
-    restarts again and again. ``watch`` shows the stages.
+    must have, those of its other NICs within ``other_nics`` seconds. ``insight`` ends the wait
+    for what waiting does not fix, and so does a machine that stops, or restarts again and again. ``watch`` shows the stages.
     """
     wait = _Wait(host, limits, standing, insight, watch)
     wait.watch.enter("address", limit=limits.boot)
@@ -134,7 +135,8 @@ def wait_until_ready(
         return Ready("ssh", wait.spent(), "unreachable", _told(failure, reason))
     answered = str(getattr(transport, "address", found))
     # At a former address, the guest does not have the expected ones yet.
-    return replace(wait.for_the_rest(transport, expected if answered == found else {}), address=answered)
+    awaited = expected if answered == found else {}
+    return replace(wait.for_the_rest(transport, awaited, other_nics), address=answered)
 
 
 def ready_inside(
@@ -241,13 +243,18 @@ class _Wait:
         seen = self._insight.last(error)
         return Reason(text if seen is None else f"{text}: {seen.text}")
 
-    def for_the_rest(self, transport: Transport, expected: Mapping[str, tuple[str, ...]]) -> Ready:
+    def for_the_rest(
+        self,
+        transport: Transport,
+        expected: Mapping[str, tuple[str, ...]],
+        other_nics: float = OTHER_NICS,
+    ) -> Ready:
         """Wait for the end of cloud-init, then for a while for addresses: DHCP servers may be slower."""
         self.watch.enter("cloud-init", limit=self._limits.cloud_init)
         began = time.monotonic()
         deadline = self.deadline(self._limits.cloud_init)
         ready = self._finish(transport, deadline, expected, began)
-        until = min(deadline, time.monotonic() + _OTHER_NICS)
+        until = min(deadline, time.monotonic() + other_nics)
         while (
             ready.stage == "address"
             and ready.error == "failed"

@@ -112,10 +112,12 @@ def _cut_off(session: Session) -> list[Outcome]:
     """Return a row for each network that the hypervisor no longer carries as it should."""
     if not session.lab.needs_hypervisor:
         return []
+    from labrun.tasks.provision.gateway_claims import claim_rows
     from labrun.tasks.provision.uplinks import health_rows, uplink_rows
 
+    looks = (uplink_rows, health_rows, claim_rows)
     return _of_members(
-        session, lambda member: uplink_rows(member.part, member.uri) + health_rows(member.part, member.uri)
+        session, lambda member: [row for look in looks for row in look(member.part, member.uri)]
     )
 
 
