@@ -116,7 +116,8 @@ def wait_until_ready(
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
     must have, those of its other NICs within ``other_nics`` seconds. ``insight`` ends the wait
-    for what waiting does not fix, and so does a machine that stops, or restarts again and again. ``watch`` shows the stages.
+    for what waiting does not fix, and so does a machine that stops, or restarts again and again.
+    ``watch`` shows the stages.
     """
     wait = _Wait(host, limits, standing, insight, watch)
     wait.watch.enter("address", limit=limits.boot)
