@@ -28,7 +28,7 @@ hosts: {{one: {{networks: {{n: {net}.11}}}}}}
 images: {{big: {{path: big.qcow2}}}}
 """
 # Long enough to be stopped in the middle.
-MIB = 700
+MIB = 400
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.fixture
-def lab(folder: Path, older: SecondHypervisor) -> Iterator[RunningLab]:
+@pytest.fixture(scope="module")
+def imported(folder: Path, older: SecondHypervisor) -> RunningLab:
+    """The lab, whose image is in the store of this machine."""
     made = lab_on(older, folder, LAB.format(name="e2e-uploads", uri=older.uri(), net="10.201.1"))
     made.env["LABRUN_IMAGE_DIR"] = str(folder / "images")
+    up = made.json("up", "--no-wait")
+    assert [row["actual"] for row in up.of("image")] == ["qemu: imported, uploaded"], up.bad()
+    return made
+
+
+@pytest.fixture
+def lab(imported: RunningLab, older: SecondHypervisor) -> Iterator[RunningLab]:
+    assert imported.run("-y", "down").exit_code == 0
     forget(older)
-    yield made
-    assert made.run("-y", "down").exit_code == 0
+    yield imported
+    assert imported.run("-y", "down").exit_code == 0
     forget(older)
 
 
@@ -82,12 +91,16 @@ def test_an_upload_that_is_stopped_is_done_again(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    until = time.monotonic() + 120
-    while blocks(older) < 10 * 1024:
-        assert running.poll() is None, running.communicate()[0].decode()
-        assert time.monotonic() < until, "no upload"
-    running.send_signal(number)
-    said = running.communicate(timeout=60)[0].decode()
+    try:
+        until = time.monotonic() + 120
+        while blocks(older) < 10 * 1024:
+            assert running.poll() is None, running.communicate()[0].decode()
+            assert time.monotonic() < until, "no upload"
+        running.send_signal(number)
+        said = running.communicate(timeout=60)[0].decode()
+    finally:
+        running.kill()
+        running.wait()
     assert running.returncode == (130 if number is signal.SIGINT else -signal.SIGKILL), said
     assert 0 < blocks(older) < MIB * 1024, "it was over before it was stopped"
     (row,) = lab.json("plan").of("image")
