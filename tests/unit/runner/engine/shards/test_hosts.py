@@ -48,12 +48,14 @@ def test_a_host_logs_in_as_before() -> None:
 
 
 def test_its_jump_host_comes_along() -> None:
-    gate = host("gate", labrun_expected=["10.0.0.9"])
+    gate = host("gate", labrun_expected=["10.0.0.9"], configure={"secrets": ["its own psk"]})
     data: dict[str, Any] = {JUMP: gate}
     web = host("web", **data)
     jump = made(spec_of(web, {})).data[JUMP]
     assert jump.get_connection_parameters(OPTIONS).dict() == gate.get_connection_parameters(OPTIONS).dict()
-    assert jump.data == gate.data
+    # Its own settings, with their secrets, are nobody else's business.
+    assert jump.data == {"labrun_expected": ["10.0.0.9"]}
+    assert b"psk" not in to_line(spec_of(web, {}))
 
 
 def test_where_no_file_is_named_the_keys_are_written(tmp_path: Path) -> None:
