@@ -15,7 +15,7 @@ import pytest
 
 from labrun.inventory.recipes import RECIPES
 from labrun.tasks.configure.ifupdown_file import file_text as stanzas
-from labrun.tasks.configure.netplan_store import NetplanFiles
+from labrun.tasks.configure.netplan_store import CLOUD_INIT, NetplanFiles
 from labrun.tasks.configure.networkd_store import NetworkFiles, Stack, Store
 from labrun.tasks.guest.facts.networkd import NetworkdLink
 from labrun.tasks.guest.keyfile import Sections
@@ -263,9 +263,13 @@ def test_a_subnet_that_moves_is_followed(guests: Guests) -> None:
 
 # Below folders of their own: this kernel need not have 802.1Q, and the NICs stay as they are.
 READ = {
-    "debian-12:netplan": (
-        "netplan generate --root-dir /tmp/vlan && cat /tmp/vlan/run/systemd/network/*-netplan-vlan9.*"
-    ),
+    # Cloud-init's definition would be merged with labrun's.
+    "debian-12:netplan": f"""\
+printf 'network:\\n  version: 2\\n  ethernets: {{eth0: {{dhcp4: false}}}}\\n' >/tmp/vlan{CLOUD_INIT}
+printf '  vlans: {{vlan9: {{id: 9, link: eth0, addresses: [10.9.9.99/24]}}}}\\n' >>/tmp/vlan{CLOUD_INIT}
+{(NetplanFiles().without(CLOUD_INIT, "vlan9") or "").replace("set ", "set --root-dir /tmp/vlan ", 1)}
+netplan generate --root-dir /tmp/vlan; cd /tmp/vlan/run/systemd/network
+cat *-netplan-vlan9.* *-netplan-05-labrun-trunk.network; ! grep -r 10.9.9.99 .""",
     "debian-12:ifupdown": "ifup --no-act --force --verbose --interfaces=/tmp/vlan/all vlan9 2>&1",
     "debian-12:openrc": "ifup --no-act --force --verbose --interfaces=/tmp/vlan/all vlan9 2>&1",
     # It says in its log what it does not know.
@@ -276,7 +280,7 @@ journalctl -q -u systemd-networkd --since "$at" --no-pager | grep 05-labrun || :
 cat /tmp/vlan/etc/systemd/network/*""",
 }
 SAID = {
-    "debian-12:netplan": ("Name=vlan9\n", "Kind=vlan\n", "Id=9\n", f"MACAddress={OWN_MAC}\n", "10.9.9.11/24"),
+    "debian-12:netplan": ("Name=vlan9\n", "Kind=vlan\n", "Id=9\n", f"MACAddress={OWN_MAC}\n", "VLAN=vlan9\n"),
     "debian-12:ifupdown": (
         f"ip link add link eth0 name $IFACE address {OWN_MAC} type vlan id 9",
         "10.9.9.11",

@@ -41,7 +41,8 @@ ip route show dev eth0; ip -6 route show dev eth0; } | tr -s ' '
 # The kernel's folders and a NIC; then the script, by Alpine's programs alone.
 ENTER = """\
 set -e
-mount --bind "$1" "$1"; mount -t proc proc "$1/proc"; mount -t sysfs sysfs "$1/sys"; mount --bind /dev "$1/dev"
+mount --bind "$1" "$1"; mount --bind /dev "$1/dev"
+mount -t proc proc "$1/proc"; mount -t sysfs sysfs "$1/sys"
 ip link add eth0 type veth peer name there; ip link set there up
 exec chroot "$1" /bin/sh -s
 """
