@@ -33,6 +33,8 @@ _TOGETHER = {
     **dict.fromkeys(_MACHINES, "machines"),
     # Both make the devices of the network outside, by the same names.
     **dict.fromkeys(("modes", "modes_vm"), "outer segment"),
+    # Labs as they are shipped, with their subnets.
+    **dict.fromkeys(("tutorial", "examples"), "examples as shipped"),
     **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
     **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
 }

@@ -50,8 +50,8 @@ class MachineJob:
     run that are ready, None for one that waits for another to be configured. ``state`` is the state
     directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of people.
     ``host_key`` has the addresses and the public key of a machine that is created, else None. ``network`` is
-    what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of the
-    host that still has another subnet than in the file, so that the host cannot be as the file says either.
+    what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of
+    this host that still has another subnet than in the file, so that it cannot be as the file says either.
     ``given`` are the addresses that the file gives the host. ``look`` tells why a login at an address fails,
     given what SSH said.
     """
