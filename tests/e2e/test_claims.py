@@ -13,7 +13,7 @@ name: e2e-claims
 hypervisor: lxc:///system
 defaults: {image: debian-12, memory: 256}
 networks:
-  net: {cidr: 10.143.3.0/24, cidr6: "fd00:143:3::/64"}
+  net: {mode: nat, cidr: 10.143.3.0/24, cidr6: "fd00:143:3::/64"}
 hosts:
   one: {networks: {net: {ipv4: 10.143.3.11, ipv6: "fd00:143:3::11"}}}
   # The hypervisor lets through what the stranger says.
@@ -28,8 +28,8 @@ pid=$(pgrep -f '^sleep 600')
 ip link add link eth0 name over type macvlan mode bridge
 ip link set over address {MAC} netns "$pid"
 nsenter -t "$pid" -n sh -c '
-ip addr add 10.143.3.11/24 dev over
-ip -6 addr add fd00:143:3::11/64 dev over nodad
+ip addr add 10.143.3.HOST/24 dev over
+ip -6 addr add fd00:143:3::HOST/64 dev over nodad
 ip link set over up'
 """
 
@@ -40,13 +40,27 @@ def test_a_strangers_claim_is_named(make_lab: Make) -> None:
     assert lab.json("configure").exit_code == 0
     healthy = lab.json("verify")
     assert healthy.exit_code == 0, healthy.bad()
-    inside("e2e-claims-two", STRANGER)
-    wait_until("e2e-claims-two", "pgrep -f '^sleep 600' >/dev/null && ! ip link show over 2>/dev/null")
+    plant("11")
     for verb, status in (("verify", "failed"), ("drift", "drifted")):
         (row,) = lab.json(verb).of("address", "one", "net")
         assert (row["status"], row["why"]) == (
             status,
             f"{MAC} answers for 10.143.3.11 as well; {MAC} answers for fd00:143:3::11 as well",
         )
-    lab.guest("two", "systemctl stop stranger")
+    inside("e2e-claims-two", "systemctl stop stranger")
     assert lab.json("verify").of("address", "one", "net")[0]["status"] == "ok"
+    assert lab.json("verify").exit_code == 0
+
+    # The hypervisor is the gateway. What the hosts have learnt of it may still be right, or not.
+    plant("1")
+    (row,) = lab.json("verify").of("network", "hypervisor", "net")
+    taken = f"{MAC} answers for 10.143.3.1 as well; {MAC} answers for fd00:143:3::1 as well"
+    assert (row["status"], row["why"]) == ("failed", f"{taken}: the address is the hypervisor's own")
+    inside("e2e-claims-two", "systemctl stop stranger")
+    assert lab.json("verify").of("network") == []
+
+
+def plant(number: str) -> None:
+    """Have the stranger take this address of the network, in both families."""
+    inside("e2e-claims-two", STRANGER.replace("HOST", number))
+    wait_until("e2e-claims-two", "pgrep -f '^sleep 600' >/dev/null && ! ip link show over 2>/dev/null")

@@ -111,9 +111,11 @@ def _cut_off(session: Session) -> list[Outcome]:
     """Return a row for each network that the hypervisor no longer carries as it should."""
     if not session.lab.needs_hypervisor:
         return []
+    from labrun.tasks.provision.gateway_claims import claim_rows
     from labrun.tasks.provision.uplinks import health_rows, uplink_rows
 
-    return uplink_rows(session.lab, session.uri) + health_rows(session.lab, session.uri)
+    found = uplink_rows(session.lab, session.uri) + health_rows(session.lab, session.uri)
+    return found + claim_rows(session.lab, session.uri)
 
 
 def _forwarded(session: Session, captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:
