@@ -29,7 +29,7 @@ from weakref import WeakKeyDictionary
 from labrun.connection_hints import silence_hint
 from labrun.errors import HypervisorError
 
-__all__ = ["DEFAULT_PATIENCE", "begin", "end_blocked", "hurry", "is_blocked", "opened", "watch"]
+__all__ = ["DEFAULT_PATIENCE", "begin", "end_blocked", "hurry", "is_blocked", "opened", "silences", "watch"]
 
 DEFAULT_PATIENCE: Final = 30.0
 """Seconds that a hypervisor may stay silent, unless ``--timeout`` gives less."""
@@ -71,6 +71,11 @@ def hurry() -> None:
     """Give every call in progress a last moment if its hypervisor does not answer: a signal ends the run."""
     if _run[0].hurried is None:
         _run[0].hurried = time.monotonic()
+
+
+def silences() -> tuple[HypervisorError, ...]:
+    """Return an error for each hypervisor that has not answered in this run."""
+    return tuple(_silence(uri, seconds) for uri, seconds in _run[0].silent.items())
 
 
 def is_blocked() -> bool:

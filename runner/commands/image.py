@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from labrun.errors import HypervisorError, LabrunError, UsageError
+from labrun.notices import notice
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.confirm import confirm
@@ -29,6 +30,8 @@ from labrun.tasks.provision.image_store import StoredImage, image_directory, lis
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
+
+_PATIENCE = 5.0  # seconds
 
 command = VerbGroup(
     "image", "List, pull, build, import, check and remove the images that machines are made from."
@@ -49,10 +52,15 @@ def list_command(invocation: Invocation) -> Report:
 
     A question mark stands where no hypervisor could be asked who uses an image.
     """
+    from labrun.libvirt_calls import begin, silences
     from labrun.tasks.provision.image_users import find_users
 
     images = list_images()
+    # The list itself is on this disk: nobody waits half a minute for each hypervisor that is silent.
+    begin(min(invocation.timeout or _PATIENCE, _PATIENCE))
     users = find_users() if images else None
+    for error in silences():
+        notice(f"machines that use an image may be missing here: {error.reason} ({error.hint})")
     members: list[JsonObject] = []
     lines = []
     for image in images:
