@@ -61,7 +61,8 @@ def check_bridges(facts: Facts) -> Iterator[Finding]:
     for bridge, network in wanted.items():
         make = f"sudo labrun host-bridge create {bridge} --dev NIC"
         if bridge in facts.devices and bridge not in facts.bridges:
-            what, mend = f"{bridge} of this machine is not a bridge", "name a bridge in the lab file"
+            what = f"{bridge} of this machine is not a bridge"
+            mend = "name a bridge in the lab file; `ip -br link show type bridge` lists them"
         elif bridge not in facts.devices:
             what, mend = f"this machine has no bridge {bridge}", make
         elif not facts.devices[bridge]:
@@ -84,7 +85,7 @@ def check_devices(facts: Facts) -> Iterator[Finding]:
         if device not in facts.devices:
             what, mend = (
                 f"this machine has no device {device}",
-                "set `dev` in the lab file to one that is there",
+                "set `dev` in the lab file to one that `ip -br link` lists",
             )
         elif not facts.devices[device]:
             what, mend = f"the device {device} of this machine is down", f"sudo ip link set {device} up"

@@ -75,7 +75,8 @@ def test_a_machine_that_is_well_and_is_left_as_it_was(machine: PrivateMachine) -
 class Condition:
     """How a condition is made, what the doctor says of it, and how it is undone afterwards in any case.
 
-    ``mend`` is None where its remedy cannot be typed here: a program that is not there.
+    ``mend`` is None where its remedy cannot be typed here: a program that is not there, or a choice; ``told``
+    is what it says then, if that matters.
     """
 
     made: str
@@ -86,6 +87,7 @@ class Condition:
     mend: str | None
     undo: str
     matters: str = ""
+    told: str = ""
 
 
 _DOCKER = "iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN; iptables -N DOCKER; "
@@ -137,6 +139,39 @@ CONDITIONS = {
         None,  # nobody knows which one was meant
         "ip link add doc-eth0 type veth peer name doc-eth1; ip link set doc-eth0 up",
         "the network n needs it: `up` refuses the lab",
+    ),
+    "a bridge that is none": Condition(
+        "ip link add doc-no0 type veth peer name doc-no1; ip link set doc-no0 up",
+        "name: demo\nnetworks:\n  n: {mode: bridge, bridge: doc-no0}\nhosts:\n  a: {networks: {n: none}}\n",
+        "bridge doc-no0",
+        "failed",
+        "doc-no0 of this machine is not a bridge",
+        None,  # nobody knows which one was meant
+        "ip link del doc-no0; ip link add doc-no0 type bridge; ip link set doc-no0 up",
+        "the network n needs it: `up` refuses the lab",
+        "name a bridge in the lab file; `ip -br link show type bridge` lists them",
+    ),
+    "a device that is down": Condition(
+        "ip link add doc-dn0 type veth peer name doc-dn1",
+        "name: demo\nnetworks:\n  n: {mode: macvtap, dev: doc-dn0}\nhosts:\n  a: {networks: {n: none}}\n",
+        "device doc-dn0",
+        "failed",
+        "the device doc-dn0 of this machine is down",
+        "sudo ip link set doc-dn0 up",
+        "ip link set doc-dn0 up",
+        "the network n needs it: `up` refuses the lab",
+    ),
+    "no device for the way out": Condition(
+        "true",
+        "name: demo\nnetworks:\n  n: {mode: nat, dev: doc-wan0, cidr: 10.91.7.0/24}\n"
+        "hosts:\n  a: {networks: {n: dhcp}}\n",
+        "device doc-wan0",
+        "failed",
+        "this machine has no device doc-wan0",
+        None,  # nobody knows which one was meant
+        "ip link add doc-wan0 type veth peer name doc-wan1; ip link set doc-wan0 up",
+        "the network n needs it: `up` refuses the lab",
+        "set `dev` in the lab file to one that `ip -br link` lists",
     ),
     "FORWARD drops, an open network": Condition(
         "iptables -P FORWARD DROP",
@@ -293,6 +328,9 @@ _FURTHER = (
     "a table of nftables rejects at the end",
     "bridges hand frames to iptables",
     "a bridge that is down",
+    "a bridge that is none",
+    "a device that is down",
+    "no device for the way out",
     "the older iptables drops",
     "another network overlaps",
 )
@@ -310,6 +348,7 @@ def test_a_condition_is_found_and_its_remedy_mends_it(machine: PrivateMachine, c
         assert (finding["status"], finding["what"]) == (condition.status, condition.what)
         assert finding["matters"] == (condition.matters or finding["matters"])
         assert said.exit_code == (1 if condition.status == "failed" else 0)
+        assert finding["mend"] == (condition.told or finding["mend"])
         if condition.mend is None:
             return
         assert finding["mend"] == condition.mend
@@ -331,8 +370,17 @@ def test_a_container_on_a_vlan_needs_it_in_this_kernel(machine: PrivateMachine) 
     finding = said.finding("vlans")
     assert (finding["status"], finding["what"]) == ("failed", "this machine's kernel has no 802.1Q")
     assert finding["matters"] == "a cannot be on a VLAN as containers: `up` refuses the lab"
-    # Nothing is wrong where no container is on one.
-    assert machine.doctor(text).finding("vlans")["status"] == "ok"
+    assert finding["mend"] == "sudo modprobe 8021q, or driver: qemu in the lab"
+    # Its second half mends it here. Neither is anything wrong where no container is on a VLAN.
+    tagged = text.replace("{out: dhcp}", "{out: dhcp, tagged: 10.91.3.9}")
+    as_vms = tagged.replace(
+        "hypervisor: lxc:///system\n", "hypervisor: lxc:///system\ndefaults: {driver: qemu}\n"
+    )
+    for well in (text, as_vms):
+        finding = machine.doctor(well).finding("vlans")
+        assert finding["status"] == "ok"
+        no_need = "this machine's kernel has no 802.1Q, which no container here needs; VMs have their own"
+        assert finding["what"] == no_need
 
 
 def many(count: int, image: str = "debian-12", **keys: int) -> str:
