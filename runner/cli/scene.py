@@ -19,7 +19,7 @@ class Scene:
     ``place`` is the hypervisor's URI, empty without one. ``changes`` = what was or would be done is shown
     rather than how things are. ``details`` are more lines about rows, by host, section and name. ``next`` is
     the command that usually follows, empty for none. ``head`` stands after the lab's name in place of what it
-    consists of.
+    consists of. ``existing`` are the hosts that labrun did not make.
     """
 
     lab: str
@@ -32,3 +32,4 @@ class Scene:
     )
     next: str = ""
     head: str = ""
+    existing: frozenset[str] = frozenset()

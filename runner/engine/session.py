@@ -65,7 +65,9 @@ class Session:
         """Return what the command looks at, for its screen; ``settings`` are the scene's further fields."""
         from labrun.runner.cli.scene import Scene
 
-        return Scene(self.lab.name, tuple(self.lab.hosts), len(self.lab.networks), self.uri, **settings)
+        existing = frozenset(name for name, host in self.lab.hosts.items() if host.machine is None)
+        sizes = tuple(self.lab.hosts), len(self.lab.networks)
+        return Scene(self.lab.name, *sizes, self.uri, existing=existing, **settings)
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from labrun.outcome import HYPERVISOR, OUT_OF_BAND, Nic, Outcome, Pair, Status
@@ -71,9 +71,10 @@ class _Group:
     is_fault: bool = True
 
 
-def causes(rows: Iterable[Outcome]) -> list[Cause]:
+def causes(rows: Iterable[Outcome], existing: Collection[str] = ()) -> list[Cause]:
     """Return the causes of all rows that need attention, the worst first, then those with most effects.
 
+    ``existing`` are machines that labrun did not make: they have no console of its own.
     A row follows from another one by its fault, by what its section follows from, or because its host does
     not answer; no text is parsed for that.
     """
@@ -83,7 +84,7 @@ def causes(rows: Iterable[Outcome]) -> list[Cause]:
         origin = _origin(row, bad)
         group = groups.get(origin) or groups.setdefault(origin, _group(origin, row, bad))
         (group.rows if _key(row) == origin or _is_own(row, group) else group.effects).append(row)
-    found = [_cause(group) for group in _by_section(groups.values())]
+    found = [_cause(group, existing) for group in _by_section(groups.values())]
     return sorted(_across_hosts(found), key=lambda each: (look(each.status).rank, -each.count))
 
 
@@ -222,7 +223,7 @@ def _by_section(groups: Iterable[_Group]) -> Iterator[_Group]:
         yield merged
 
 
-def _cause(group: _Group) -> Cause:
+def _cause(group: _Group, existing: Collection[str]) -> Cause:
     own = group.rows or group.effects
     status = min((row.status for row in own), key=lambda status: look(status).rank)
     cause = Cause(
@@ -234,11 +235,11 @@ def _cause(group: _Group) -> Cause:
         group.by_hand,
         group.host,
     )
-    command, of_hosts = _command(cause, group.section)
+    command, of_hosts = _command(cause, group.section, existing)
     return replace(cause, command=command, of_hosts=of_hosts)
 
 
-def _command(cause: Cause, section: str) -> tuple[str, bool]:
+def _command(cause: Cause, section: str, existing: Collection[str]) -> tuple[str, bool]:
     """Return labrun's own command for it, and whether it takes hosts."""
     host, scope = cause.at, section_of(section).scope
     if section and cause.status is Status.WARNING:
@@ -249,7 +250,8 @@ def _command(cause: Cause, section: str) -> tuple[str, bool]:
         drifted = cause.status is Status.DRIFTED
         return ("labrun drift --fix", False) if drifted else ("labrun configure", True)
     if not section and cause.status is Status.UNREACHABLE:
-        return f"labrun console {host}", False
+        # The user's own ssh, which says itself what it meets, and may have other keys or a password.
+        return f"labrun {'ssh' if host in existing else 'console'} {host}", False
     pair = next((row.subject for row in (*cause.rows, *cause.effects) if isinstance(row.subject, Pair)), None)
     return (f"labrun verify --pair {pair.source}:{pair.target}" if pair is not None else "", False)
 

@@ -46,6 +46,7 @@ def add_job_summary(report: Report, invocation: Invocation) -> None:
         invocation.seconds,
         ok=report.exit_code == 0,
         error=reason_of(report.error) if report.error else "",
+        existing=report.scene.existing if report.scene is not None else (),
     )
     try:
         write_output(path, text, append=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from labrun.outcome import Outcome
 from labrun.runner.cli.terminal import printable
@@ -31,10 +31,11 @@ def markdown(
     *,
     ok: bool,
     error: str = "",
+    existing: Collection[str] = (),
 ) -> str:
     """Return the summary. Rows that do not fit into :data:`LIMIT` are left out and counted.
 
-    ``error`` is the reason why the command ended early, empty if it did not.
+    ``error`` is the reason why the command ended early, empty if it did not; ``existing`` as for causes.
     """
     found = summary(rows, seconds) if rows or not error else ""
     ended = f"**{_cell(error[:_LONGEST_ERROR])}**" if error else ""
@@ -44,7 +45,7 @@ def markdown(
     wrong = [row for row in ordered if not look(row.status).is_good]
     parts = [head]
     if wrong:
-        parts.append(_causes(causes(wrong), LIMIT // 4))
+        parts.append(_causes(causes(wrong, existing), LIMIT // 4))
         parts.append(_folded(f"{len(wrong)} results that need attention", _table(wrong, LIMIT // 4)))
     tables = [matrix for matrix in matrices(hosts, rows) if matrix.cells and len(hosts) <= _WIDEST]
     parts.extend(_folded(_matrix_title(matrix, len(tables)), _matrix(matrix)) for matrix in tables)

@@ -6,7 +6,7 @@ The terminal, the page, the job summary and the live screen are drawn from it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -83,8 +83,8 @@ class Overview:
         return f"{hosts} host{'' if hosts == 1 else 's'}: {', '.join(parts)}"
 
 
-def overview(hosts: Sequence[str], rows: Sequence[Outcome]) -> Overview:
-    """Return the screen of these rows; ``hosts`` are the lab's, in file order."""
+def overview(hosts: Sequence[str], rows: Sequence[Outcome], existing: Collection[str] = ()) -> Overview:
+    """Return the screen of these rows; ``hosts`` are the lab's, in file order, ``existing`` as for causes."""
     statuses: dict[tuple[str, str], list[Status]] = {}
     pairs: dict[tuple[str, str], Status] = {}
     for row in rows:
@@ -102,7 +102,7 @@ def overview(hosts: Sequence[str], rows: Sequence[Outcome]) -> Overview:
         (*named, *sorted(there.difference(named))),
         {key: _cell(each) for key, each in statuses.items()},
         pairs,
-        tuple(causes(rows)),
+        tuple(causes(rows, existing)),
     )
 
 

@@ -41,7 +41,7 @@ def screen_lines(
     scene: Scene, rows: Sequence[Outcome], screen: Screen, height: int, *, quiet: bool = False
 ) -> list[str]:
     """Return all lines but the summary, at most ``height``; with ``quiet`` only the causes."""
-    shown = overview(scene.hosts, rows)
+    shown = overview(scene.hosts, rows, scene.existing)
     if shown.is_well:
         return [] if quiet else [title(scene, screen)]
     head = [] if quiet else [title(scene, screen), ""]

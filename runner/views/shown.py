@@ -49,7 +49,7 @@ def shown(
         return ""
     screen = screen_on(stream, color=color, width=width)
     quiet, every = verbosity < 0, verbosity > 0
-    whole = overview(scene.hosts, rows)
+    whole = overview(scene.hosts, rows, scene.existing)
     end = _summary(scene, whole, seconds, command, screen, every=every, quiet=quiet)
     follows = scene.next if stream.isatty() and not quiet else ""
     room = (height or height_of(stream)) - len(end) - bool(follows) - 2
@@ -81,7 +81,8 @@ def _below(
 ) -> list[str]:
     """Return the changes, unless every row is shown, and the causes of what is wrong."""
     verified = any(path_of(row) is not None for row in rows)
-    found = causes(row for row in rows if not (scene.changes and row.status in CHANGES))
+    told = (row for row in rows if not (scene.changes and row.status in CHANGES))
+    found = causes(told, scene.existing)
     wrong = cause_lines(found, scene.details, screen, room, remedies=not scene.changes or verified)
     if not scene.changes or quiet or every:
         return wrong

@@ -67,7 +67,7 @@ def page(drawn: DrawnLab) -> str:
     last, diagram = drawn.last, draw(drawn)
     rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
     tables = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
-    found = causes(rows)
+    found = causes(rows, [name for name, host in drawn.lab.hosts.items() if host.machine is None])
     counts = Counter(row.status.value for row in rows)
     return render_xml(
         "report/page.html.j2",

@@ -81,7 +81,15 @@ def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report)
     from labrun.runner.views.markdown import markdown
 
     ok = report.exit_code == 0
-    text = markdown(lab.name, invocation.command, list(lab.hosts), report.outcomes, invocation.seconds, ok=ok)
+    text = markdown(
+        lab.name,
+        invocation.command,
+        list(lab.hosts),
+        report.outcomes,
+        invocation.seconds,
+        ok=ok,
+        existing=[name for name, host in lab.hosts.items() if host.machine is None],
+    )
     is_summary = path == step_summary()
     return replace(_written(report, path, text, append=is_summary), is_summarised=is_summary)
 

@@ -79,6 +79,15 @@ def test_a_silent_host_is_one_cause_with_all_its_rows() -> None:
     assert sum(each.count for each in found) == 29, "no row is lost"
 
 
+def test_a_machine_that_labrun_did_not_make_has_no_console_of_its_own() -> None:
+    rows = [
+        Outcome(host, "route", "default", Status.UNREACHABLE, why=f"10.9.9.{number} port 22 timed out")
+        for number, host in enumerate(("made", "found"), start=1)
+    ]
+    commands = {each.at: each.labrun for each in causes(rows, existing={"found"})}
+    assert commands == {"made": "labrun console made", "found": "labrun ssh found"}
+
+
 def test_the_same_on_many_hosts_is_said_once() -> None:
     rows = [replace(ROUTER, host=f"h{number}") for number in range(20)]
     (found,) = causes(rows)
