@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from getpass import getuser
@@ -37,6 +38,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 # AEAD ciphers need no separate MAC: paramiko compares MACs byte by byte, in Python.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+# What the client of OpenSSH offers only if it is told to: such a host could not be reached with `ssh`.
+_NOT_OF_SSH = re.compile(r".*-cbc|hmac-md5.*|hmac-sha1-96")
 _LOOK = 1.0
 # How long sshd may take to open a channel.
 _CHANNEL_SECONDS = 20.0
@@ -254,8 +257,13 @@ def _transport(
     sock.settimeout(_LOOK)
     options = transport.get_security_options()
     options.kex = _preferring(_FIRST_KEX, options.kex)
-    options.ciphers = _preferring(_FIRST_CIPHERS, options.ciphers)
+    options.ciphers = _preferring(_FIRST_CIPHERS, _of_ssh(options.ciphers))
+    options.digests = _of_ssh(options.digests)
     return transport
+
+
+def _of_ssh(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if not _NOT_OF_SSH.fullmatch(name))
 
 
 def _bound_packets(packetizer: Any) -> None:

@@ -70,6 +70,9 @@ _SSHD_FILES = {
     "hostalgs": "HostKeyAlgorithms rsa-sha2-512\n",
     "kex": "KexAlgorithms diffie-hellman-group1-sha1\n",
     "ciphers": "Ciphers chacha20-poly1305@openssh.com\n",
+    # What labrun's login could use, and `ssh` does not offer.
+    "cbc": "Ciphers aes128-cbc,aes256-cbc\n",
+    "md5": "Ciphers aes128-ctr\nMACs hmac-md5,hmac-sha1-96\n",
     "hostkey": "HostKey /etc/ssh/ssh_host_ecdsa_key\n",
     "revoked": "RevokedKeys /etc/ssh/nothing\n",
     "revokedown": f"RevokedKeys {_KEYS}\n",
@@ -313,6 +316,7 @@ _ONE_OF_EACH = (
     "badneed",
     "nmmode",
     "lifetime",
+    "cbc",
 )
 KINDS = {name: STRANGER[name] for name in _ONE_OF_EACH}
 """Of these one of each new kind, by the host's name."""
