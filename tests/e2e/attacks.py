@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.conftest import write_lab
@@ -20,7 +20,7 @@ from tests.e2e.guests import inside, wait_until
 from tests.e2e.lockouts import SUBNET, WHOLE, Case
 from tests.labs import Answer, RunningLab
 
-__all__ = ["URI", "Attacked", "at", "attack", "attacked", "check", "faults"]
+__all__ = ["IPV6", "JUMP", "OPENRC", "URI", "Attacked", "Way", "at", "attack", "attacked", "check", "faults"]
 
 URI = "lxc:///system"
 ENDINGS = {"changed", "rolled-back", "failed"}
@@ -93,29 +93,66 @@ def at(subnet: str, case: Case) -> tuple[str, str]:
     return nmcli, more
 
 
-def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], *, bad: bool) -> str:
+@dataclass(frozen=True)
+class Way:
+    """How the hosts of the cases are reached: texts of the lab file, with ``NET`` for the subnet.
+
+    ``networks`` are the lab's, ``gate`` those of the router, ``nic`` is what a host's NIC on ``left`` has,
+    with ``NUMBER`` in its address.
+    """
+
+    networks: str
+    gate: str
+    nic: str
+    rest: str = ", gateway: NET.254"
+    image: str = "debian-12"
+    images: str = ""
+
+
+IPV4 = Way("left: {mode: isolated, cidr: NET.0/24}", "left: NET.254", "ipv4: NET.NUMBER")
+"""Beside the hypervisor."""
+JUMP = Way(
+    "near: {mode: isolated, cidr: NET.128/25}, left: {mode: very-isolated, cidr: NET.0/25}",
+    "near: NET.254, left: NET.126",
+    "ipv4: NET.NUMBER",
+    ", gateway: NET.126",
+)
+"""On a network that only the router is on, which is their jump host."""
+IPV6 = Way(
+    'left: {mode: isolated, cidr6: "fd00:60:5::/64"}', 'left: {ipv6: "fd00:60:5::fe"}', "ipv6: SIX", ""
+)
+"""Beside the hypervisor, and IPv6 is all that there is."""
+OPENRC = replace(IPV4, image="chosen", images='chosen: {build: "debian-12:openrc"}')
+"""Guests without systemd and NetworkManager: OpenRC, and ifupdown."""
+
+
+def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], way: Way, *, bad: bool) -> str:
     """Return a lab with a host a case, as it is or as the case would have it."""
     lines = [
         f"name: {name}",
         f"hypervisor: {URI}",
-        "defaults: {image: debian-12, memory: 128}",
-        f"networks: {{left: {{mode: isolated, cidr: {subnet}.0/24}}}}",
+        f"defaults: {{image: {way.image}, memory: 128}}",
+        f"images: {{{way.images}}}",
+        f"networks: {{{way.networks}}}",
         "hosts:",
-        f"  gate: {{role: router, networks: {{left: {subnet}.254}}}}",
+        f"  gate: {{role: router, networks: {{{way.gate}}}}}",
     ]
     for number, (host, case) in enumerate(cases.items(), start=11):
         nmcli, more = at(subnet, case) if bad else ("", "")
-        nic = f"{{ipv4: {subnet}.{number}, nmcli: {{{nmcli}}}}}"
-        lines.append(f"  {host}: {{networks: {{left: {nic}}}, gateway: {subnet}.254{more}}}")
-    return "\n".join(lines) + "\n"
+        six = case.ipv6 or f'"fd00:60:5::{number}"'
+        nic = f"{{{way.nic.replace('NUMBER', str(number)).replace('SIX', six)}, nmcli: {{{nmcli}}}}}"
+        lines.append(f"  {host}: {{networks: {{left: {nic}}}{way.rest}{more}}}")
+    return "\n".join(lines).replace("NET", subnet) + "\n"
 
 
 @contextmanager
-def attacked(directory: Path, name: str, subnet: str, cases: Mapping[str, Case]) -> Iterator[Attacked]:
+def attacked(
+    directory: Path, name: str, subnet: str, cases: Mapping[str, Case], way: Way = IPV4
+) -> Iterator[Attacked]:
     """Attack hosts that labrun makes for it and removes again."""
-    lab = write_lab(directory, _lab_text(name, subnet, cases, bad=False))
+    lab = write_lab(directory, _lab_text(name, subnet, cases, way, bad=False))
     path = directory / "bad.yaml"
-    path.write_text(_lab_text(name, subnet, cases, bad=True), encoding="utf-8")
+    path.write_text(_lab_text(name, subnet, cases, way, bad=True), encoding="utf-8")
     try:
         up = lab.json("up", "--configure")
         assert up.exit_code == 0, up.bad() or up.stderr

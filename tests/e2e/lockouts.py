@@ -46,7 +46,8 @@ SUBNET = "10.60.5"
 class Case:
     """What the file says, what is done to the host before and after, and which statuses may occur.
 
-    ``more`` is text in the lab file, ``nmcli`` properties of the NIC. ``files`` maps a path to content and
+    ``more`` is text in the lab file, ``nmcli`` properties of the NIC, ``ipv6`` what the file says of its IPv6
+    where hosts have nothing else, a fixed address if that is empty. ``files`` maps a path to content and
     the command on change, None for no command. ``before`` runs as root before the change.
     """
 
@@ -57,6 +58,7 @@ class Case:
     before: str = ""
     after: str = ""
     stays: bool = False
+    ipv6: str = ""
 
     @property
     def text(self) -> str:

@@ -1,0 +1,45 @@
+"""Changes meant to close the way into hosts that have IPv6 alone, are behind a jump host, or have OpenRC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.attacks import IPV6, JUMP, OPENRC, Way, attacked, faults
+from tests.e2e.far_lockouts import BEHIND, KINDS, RC, SIX
+from tests.e2e.lockouts import Case
+
+pytestmark = pytest.mark.lxc
+
+WAYS: dict[str, tuple[Way, Mapping[str, Case]]] = {
+    "ipv6": (IPV6, SIX),
+    "jump": (JUMP, BEHIND),
+    "openrc": (OPENRC, RC),
+}
+SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.62.8"}
+
+
+@pytest.mark.parametrize(
+    # OpenRC's image is built for the tests that have it, in the long run of the suite.
+    "way",
+    [pytest.param(way, marks=pytest.mark.full if way == "openrc" else ()) for way in WAYS],
+)
+def test_one_of_each_kind_lets_labrun_in_again(hypervisor: None, tmp_path: Path, way: str) -> None:
+    _, cases = WAYS[way]
+    try_them(tmp_path, way, {name: cases[name] for name in KINDS[way]})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", WAYS)
+def test_further_members_let_labrun_in_again(hypervisor: None, tmp_path: Path, way: str) -> None:
+    _, cases = WAYS[way]
+    rest = {name: case for name, case in cases.items() if name not in KINDS[way]}
+    try_them(tmp_path, way, rest)
+
+
+def try_them(directory: Path, way: str, cases: Mapping[str, Case]) -> None:
+    with attacked(directory, f"grd-{way}", SUBNETS[way], cases, WAYS[way][0]) as seen:
+        assert faults(seen) == {}
+        assert seen.again.exit_code == 0, seen.again.bad()
