@@ -109,7 +109,8 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
         return _not_led(job, began)
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
-    if ready.addresses is not None:
+    # One that boots may have its VLANs a moment later.
+    if ready.addresses is not None and (_was_up(job) or (ready.error and job.host_key is None)):
         found = (text.partition("/")[0] for each in ready.addresses.values() for text in each)
         job.seen[spec.host] = frozenset(found)
     if inside.note and not ready.error:

@@ -128,7 +128,7 @@ RC: dict[str, Case] = {
     "rclink": on_change("ip link set eth0 down"),
 }
 KINDS = {
-    "ipv6": ("alldisabled", "nomethod", "ndp", "inet", "raprivate"),
+    "ipv6": ("alldisabled", "rule", "ndp", "inet", "raprivate"),
     "jump": ("fromjump", "denied"),
     "openrc": ("rcdel", "rcnetwork", "rclink"),
 }

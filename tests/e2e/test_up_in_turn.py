@@ -38,7 +38,7 @@ hosts:
 """
 NOT_YET = "which leads to it, does not have 10.190.3.254 on near yet: `labrun configure` sets it"
 # Where the wait ends only with its limit, it takes 120 s.
-SOON = 60.0
+SOON = 100.0
 
 
 @pytest.fixture(scope="module")
