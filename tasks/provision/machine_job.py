@@ -40,7 +40,8 @@ class MachineJob:
     created, else None. ``network`` is what ``configure`` sets of its network; ``configures`` = it does so
     next. ``behind`` names a network of the host that still has another subnet than in the file, so that the
     host cannot be as the file says either. ``given`` are the addresses that the file gives the host. ``look``
-    tells why a login at an address fails, given what SSH said.
+    tells why a login at an address fails, given what SSH said. ``home`` is the URI of the hypervisor that has
+    the lease, empty for the machine's own.
     """
 
     spec: MachineSpec
@@ -63,5 +64,6 @@ class MachineJob:
     behind: str = ""
     given: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    home: str = ""
     lost: set[str] = field(default_factory=set)
     look: Callable[[str | None, str], Reason | None] | None = None

@@ -293,7 +293,7 @@ def test_nothing_is_half_made(
 @pytest.mark.full
 def test_the_same_machine_twice_is_refused(bed: Bed, tmp_path: Path) -> None:
     own = bed.b.inside("virsh", "-c", FIRST, "capabilities").partition("<uuid>")[2].partition("<")[0]
-    assert uuid.UUID(own)
+    assert str(uuid.UUID(own)) == own
     with second_hypervisor(tmp_path / "c", bed.ssh, 3, host_uuid=own) as c:
         lab = write(tmp_path / "lab", bed.ssh, bed.image, [bed.b, c], TWO.replace("10.195.", "10.198."))
         up = lab.run("-y", "up", "--no-wait")
