@@ -187,7 +187,7 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     second = bed.b.inside("virsh", "-c", FIRST, "net-dumpxml", f"{NAME}-lan")
     assert "<mtu size='1450'/>" in first
     assert "<mtu size='1450'/>" in second
-    assert "<ip address='10.195.1.1'" in first
+    assert "address='10.195.1.1'" in first
     assert "<ip " not in second
     one = mac_of(in_first("virsh", "-c", FIRST, "dumpxml", f"{NAME}-one"))
     two = mac_of(bed.b.inside("virsh", "-c", FIRST, "dumpxml", f"{NAME}-two"))
@@ -208,23 +208,46 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     }
 
 
+def device_of(other: SecondHypervisor) -> str:
+    return other.inside("sh", "-c", "ip -o link show type vxlan").split(":")[1].strip()
+
+
 @pytest.mark.full
-def test_an_end_that_was_removed_by_hand_comes_back(lab: SpanningLab, bed: Bed) -> None:
-    device = bed.b.inside("sh", "-c", "ip -o link show type vxlan").split(":")[1].strip()
-    for damage, said in (
-        (f"ip link delete {device}", "absent"),
-        (f"bridge fdb delete 00:00:00:00:00:00 dev {device} dst {bed.b.first}", "another peers"),
-        (f"nft delete table inet {device}", "another firewall"),
-        (f"ip link set {device} nomaster", "another bridge"),
-        (f"ip link set {device} mtu 1400", "another mtu"),
-    ):
-        bed.b.inside("sh", "-c", damage)
-        drift = lab.json("--timeout", "20", "drift")
-        (row,) = drift.of("tunnel", name="lan on b")
-        assert (row["status"], row["actual"]) == ("drifted", said)
-        mended = lab.json("-y", "up", "--no-wait")
-        assert [each["status"] for each in mended.of("tunnel", name="lan on b")] == ["changed"]
-        assert "changed" not in lab.json("-y", "up", "--no-wait").statuses()
+@pytest.mark.parametrize(
+    ("damage", "differs"),
+    [
+        ("ip link delete {device}", None),
+        ("bridge fdb delete 00:00:00:00:00:00 dev {device} dst {peer}", "peers"),
+        ("nft delete table inet {device}", "firewall"),
+        ("ip link set {device} nomaster", "bridge"),
+        ("ip link set {device} mtu 1400", "mtu"),
+    ],
+)
+def test_an_end_that_was_changed_by_hand_is_found_and_put_right(
+    lab: SpanningLab, bed: Bed, damage: str, differs: str | None
+) -> None:
+    bed.b.inside("sh", "-c", damage.format(device=device_of(bed.b), peer=bed.b.first))
+    (planned,) = lab.json("plan").of("tunnel", name="lan on b")
+    assert planned["status"] == "would-change"
+    if differs is None:
+        assert planned["actual"] == "would be created"
+    else:
+        changed = {line[2:].partition(":")[0] for line in planned["diff"].splitlines()}
+        assert changed == {differs}
+    mended = lab.json("-y", "up", "--no-wait")
+    assert [row["status"] for row in mended.of("tunnel", name="lan on b")] == ["changed"]
+    assert "changed" not in lab.json("-y", "up", "--no-wait").statuses()
+
+
+@pytest.mark.full
+def test_drift_tells_of_an_end_and_mends_it(lab: SpanningLab, bed: Bed) -> None:
+    device = device_of(bed.b)
+    bed.b.inside("ip", "link", "delete", device)
+    (row,) = lab.json("--timeout", "20", "drift").of("tunnel", name="lan on b")
+    assert (row["status"], row["actual"]) == ("drifted", "absent")
+    (row,) = lab.json("-y", "--timeout", "20", "drift", "--fix").of("tunnel", name="lan on b")
+    assert row["status"] == "changed"
+    assert device_of(bed.b) == device
 
 
 @pytest.mark.full
