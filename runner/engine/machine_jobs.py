@@ -85,6 +85,7 @@ def machine_jobs(
             network=host_spec(lab, name),
             configures=configures,
             given=tuple(file_addresses(lab.hosts[name])),
+            home=session.way_uri(name) if session.span is not None else "",
         )
     return jobs
 

@@ -198,7 +198,7 @@ def _leased(job: MachineJob, awaited: Lease) -> str | None:
     if awaited.is_inside:
         leases = addresses_of_guest(job.uri, job.spec.domain)
     else:
-        leases = LibvirtLeases(job.uri, agents=False).leases(awaited.networks)
+        leases = LibvirtLeases(job.home or job.uri, agents=False).leases(awaited.networks)
     of_nic = (lease.address for lease in leases if lease.mac == awaited.mac)
     usable = [str(ip) for ip in of_nic if ip.version == awaited.version and not ip.is_link_local]
     # A lease from before the network's subnet changed is on record as long as it lasts.

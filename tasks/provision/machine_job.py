@@ -46,15 +46,15 @@ class MachineJob:
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``no_way`` is why it cannot be reached, by the file or because its jump host is not running, empty if it
     can; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do not get
-    ready. ``led`` is how the last jump host leads on; ``seen`` collects the addresses of the hosts
-    that were there before and are ready, None for one that waits for another to be configured. ``state`` is
-    the state directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of
-    people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
-    ``network`` is
+    ready. ``led`` is how the last jump host leads on; ``seen`` collects the addresses of the hosts that were
+    there before and are ready, None for one that waits for another to be configured. ``state`` is the state
+    directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of people.
+    ``host_key`` has the addresses and the public key of a machine that is created, else None. ``network`` is
     what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of
-    this host that still has another subnet than in the file, so that it cannot be as the file says either.
-    ``given`` are the addresses that the file gives the host. ``look`` tells why a login at an address fails,
-    given what SSH said.
+    the host that still has another subnet than in the file, so that the host cannot be as the file says
+    either. ``given`` are the addresses that the file gives the host. ``look`` tells why a login at an address
+    fails, given what SSH said. ``home`` is the URI of the hypervisor that has the lease, empty for the
+    machine's own.
     """
 
     spec: MachineSpec
@@ -77,6 +77,7 @@ class MachineJob:
     behind: str = ""
     given: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    home: str = ""
     lost: set[str] = field(default_factory=set)
     led: Led | None = None
     seen: dict[str, frozenset[str] | None] = field(default_factory=dict)

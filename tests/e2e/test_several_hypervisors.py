@@ -111,7 +111,7 @@ def bridge_of(xml: str) -> str:
 
 
 @contextmanager
-def member(place: list[str], mac: str, address: str, mtu: int) -> Iterator[list[str]]:
+def member(place: list[str], mac: str, address: str, mtu: int, lab: str = NAME) -> Iterator[list[str]]:
     """Put a namespace on the bridge of lan; yield the words that run a command in it.
 
     ``place`` are those that run a command on the hypervisor.
@@ -123,7 +123,7 @@ def member(place: list[str], mac: str, address: str, mtu: int) -> Iterator[list[
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    bridge = bridge_of(run(f"virsh -c {FIRST} net-dumpxml {NAME}-lan"))
+    bridge = bridge_of(run(f"virsh -c {FIRST} net-dumpxml {lab}-lan"))
     pid = subprocess.Popen([*place, "unshare", "-n", "sleep", "600"])
     inside = ["nsenter", "-t", str(pid.pid), "-n"]
     try:
@@ -187,7 +187,7 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     second = bed.b.inside("virsh", "-c", FIRST, "net-dumpxml", f"{NAME}-lan")
     assert "<mtu size='1450'/>" in first
     assert "<mtu size='1450'/>" in second
-    assert "<ip address='10.195.1.1'" in first
+    assert "address='10.195.1.1'" in first
     assert "<ip " not in second
     one = mac_of(in_first("virsh", "-c", FIRST, "dumpxml", f"{NAME}-one"))
     two = mac_of(bed.b.inside("virsh", "-c", FIRST, "dumpxml", f"{NAME}-two"))
@@ -208,23 +208,46 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     }
 
 
+def device_of(other: FurtherHypervisor) -> str:
+    return other.inside("sh", "-c", "ip -o link show type vxlan").split(":")[1].strip()
+
+
 @pytest.mark.full
-def test_an_end_that_was_removed_by_hand_comes_back(lab: SpanningLab, bed: Bed) -> None:
-    device = bed.b.inside("sh", "-c", "ip -o link show type vxlan").split(":")[1].strip()
-    for damage, said in (
-        (f"ip link delete {device}", "absent"),
-        (f"bridge fdb delete 00:00:00:00:00:00 dev {device} dst {bed.b.first}", "another peers"),
-        (f"nft delete table inet {device}", "another firewall"),
-        (f"ip link set {device} nomaster", "another bridge"),
-        (f"ip link set {device} mtu 1400", "another mtu"),
-    ):
-        bed.b.inside("sh", "-c", damage)
-        drift = lab.json("--timeout", "20", "drift")
-        (row,) = drift.of("tunnel", name="lan on b")
-        assert (row["status"], row["actual"]) == ("drifted", said)
-        mended = lab.json("-y", "up", "--no-wait")
-        assert [each["status"] for each in mended.of("tunnel", name="lan on b")] == ["changed"]
-        assert "changed" not in lab.json("-y", "up", "--no-wait").statuses()
+@pytest.mark.parametrize(
+    ("damage", "differs"),
+    [
+        ("ip link delete {device}", None),
+        ("bridge fdb delete 00:00:00:00:00:00 dev {device} dst {peer}", "peers"),
+        ("nft delete table inet {device}", "firewall"),
+        ("ip link set {device} nomaster", "bridge"),
+        ("ip link set {device} mtu 1400", "mtu"),
+    ],
+)
+def test_an_end_that_was_changed_by_hand_is_found_and_put_right(
+    lab: SpanningLab, bed: Bed, damage: str, differs: str | None
+) -> None:
+    bed.b.inside("sh", "-c", damage.format(device=device_of(bed.b), peer=bed.b.first))
+    (planned,) = lab.json("plan").of("tunnel", name="lan on b")
+    assert planned["status"] == "would-change"
+    if differs is None:
+        assert planned["actual"] == "would be created"
+    else:
+        changed = {line[2:].partition(":")[0] for line in planned["diff"].splitlines()}
+        assert changed == {differs}
+    mended = lab.json("-y", "up", "--no-wait")
+    assert [row["status"] for row in mended.of("tunnel", name="lan on b")] == ["changed"]
+    assert "changed" not in lab.json("-y", "up", "--no-wait").statuses()
+
+
+@pytest.mark.full
+def test_drift_tells_of_an_end_and_mends_it(lab: SpanningLab, bed: Bed) -> None:
+    device = device_of(bed.b)
+    bed.b.inside("ip", "link", "delete", device)
+    (row,) = lab.json("--timeout", "20", "drift").of("tunnel", name="lan on b")
+    assert (row["status"], row["actual"]) == ("drifted", "absent")
+    (row,) = lab.json("-y", "--timeout", "20", "drift", "--fix").of("tunnel", name="lan on b")
+    assert row["status"] == "changed"
+    assert device_of(bed.b) == device
 
 
 @pytest.mark.full
@@ -268,8 +291,18 @@ def test_down_by_name_finds_every_hypervisor(bed: Bed, tmp_path: Path) -> None:
     ("change", "code", "said"),
     [
         (("tunnel: {b}", "tunnel: 198.18.2.3"), 5, "no device of b has 198.18.2.3 (hypervisors.b.tunnel)"),
-        (("one: {hypervisor: a", "one: {memory: 16000000"), 5, "it needs 16000000 MiB, and a has "),
-        ((":2222", ":2229"), 5, "cannot open qemu+ssh://root@198.18.2.2:2229/system: "),
+        pytest.param(
+            ("one: {hypervisor: a", "one: {memory: 16000000"),
+            5,
+            "it needs 16000000 MiB, and a has ",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            (":2222", ":2229"),
+            5,
+            "cannot open qemu+ssh://root@198.18.2.2:2229/system: ",
+            marks=pytest.mark.full,
+        ),
     ],
     ids=["a tunnel address nobody has", "a host that fits nowhere", "nobody there"],
 )
@@ -307,11 +340,11 @@ def test_three_with_a_narrow_wire(bed: Bed, tmp_path: Path) -> None:
     with ExitStack() as stack:
         c = stack.enter_context(further_hypervisor(tmp_path / "c", bed.ssh, 3, mtu=1400))
         # The two others have a way to each other through the first one, which has an address on each wire.
-        for command in ("sysctl -q -w net.ipv4.ip_forward=1", "nft list ruleset"):
-            in_first("sh", "-c", command)
+        before = in_first("sysctl", "-n", "net.ipv4.ip_forward").strip()
+        in_first("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        stack.callback(in_first, "sysctl", "-q", "-w", f"net.ipv4.ip_forward={before}")
         bed.b.inside("ip", "route", "replace", f"{c.address}/32", "via", bed.b.first)
         c.inside("ip", "route", "replace", f"{bed.b.address}/32", "via", c.first)
-        in_first("ip", "route", "get", c.address)
         text = TWO.replace("10.195.", "10.199.") + "  three: {hypervisor: c, networks: {lan: 10.199.1.13}}\n"
         lab = write(tmp_path / "lab", bed.ssh, bed.image, [bed.b, c], text)
         lab.path.write_text(lab.path.read_text().replace(NAME, f"{NAME}-3"), encoding="utf-8")
@@ -340,3 +373,32 @@ def test_down_leaves_nothing(bed: Bed, tmp_path: Path) -> None:
     for place in (first_place(), place_of(bed.b)):
         assert f"{NAME}-d" not in left_on(place)
     assert lab.run("-y", "down").exit_code == 0
+
+
+MIXED = """\
+networks:
+  lan: {mode: isolated, cidr: 10.193.1.0/24}
+hosts:
+  one: {hypervisor: a, image: debian-12, memory: 128, networks: {lan: 10.193.1.11}}
+  two: {hypervisor: b, networks: {lan: 10.193.1.12}}
+"""
+
+
+@pytest.mark.lxc
+@pytest.mark.full
+def test_a_guest_sends_no_more_than_gets_through(bed: Bed, tmp_path: Path) -> None:
+    lab = bed.lab(tmp_path / "lab", MIXED)
+    text = lab.path.read_text(encoding="utf-8").replace(f'"{FIRST}"', '"lxc:///system"')
+    lab.path.write_text(text.replace(NAME, f"{NAME}-m"), encoding="utf-8")
+    try:
+        assert lab.run("-y", "up", "--no-wait").exit_code == 0
+        up = lab.json("-y", "up", "--configure", "--hosts", "one")
+        assert up.exit_code == 0, up.bad()
+        again = lab.json("configure", "--hosts", "one")
+        assert "changed" not in again.statuses()
+        assert "mtu 1450" in lab.guest("one", "ip -o link show | grep -v lo:")
+        mac = mac_of(bed.b.inside("virsh", "-c", FIRST, "dumpxml", f"{NAME}-m-two"))
+        with member(place_of(bed.b), mac, "10.193.1.12", 1450, lab=f"{NAME}-m"):
+            lab.guest("one", "ping -M do -c 1 -W 5 -s 1422 10.193.1.12")
+    finally:
+        assert lab.run("-y", "down").exit_code == 0
