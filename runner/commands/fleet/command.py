@@ -71,8 +71,13 @@ def init(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The wheel of labrun to install; by default one of this labrun.",
 )
+@click.option(
+    "--packages",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the wheels that labrun needs, for machines without a package index.",
+)
 @click.option("--lab-key", is_flag=True, help="Also put the lab's private key on the machines.")
-def install(invocation: Invocation, wheel: Path | None, lab_key: bool) -> Report:
+def install(invocation: Invocation, wheel: Path | None, packages: Path | None, lab_key: bool) -> Report:
     """Install this labrun on every machine, and start the scheduler and the workers.
 
     Each version has a folder of its own on a machine, with the packages in the versions that are here. Where
@@ -84,10 +89,12 @@ def install(invocation: Invocation, wheel: Path | None, lab_key: bool) -> Report
     folder = FleetFolder.of(invocation.state_dir)
     fleet = folder.required()
     require_dask(_WHAT)
+    if packages is not None and not any(packages.glob("*.whl")):
+        raise UsageError(f"there are no wheels in {packages}", step="--packages")
     key = lab_key_of(invocation) if lab_key else None
     with at_work(folder):
         chosen = given_wheel(wheel) if wheel is not None else own_wheel()
-        rows = Installation(fleet, folder, chosen, key).rows()
+        rows = Installation(fleet, folder, chosen, key, packages).rows()
     notes = [f"use it with --engine {fleet.engine}"] if not any(row.exit_code for row in rows) else []
     return Report(None, rows, notes=notes, extra={"engine": fleet.engine})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
@@ -56,6 +57,7 @@ class Installation:
     folder: FleetFolder
     wheel: Wheel
     key: LabKey | None
+    packages: Path | None = None
 
     def rows(self) -> list[Outcome]:
         """Install and start what is not there, on all machines at once. Return a row for each thing."""
@@ -69,7 +71,6 @@ class Installation:
         except LabrunError as error:
             return [error_row("scheduler", error)]
         rows = [fleet_row("scheduler", _changed(started), self.fleet.scheduler)]
-        # Each machine with versions of its own: only labrun comes from the wheel.
         with connected(self.fleet.scheduler, running.files) as client:
             seen = running.seen(client)
             with ThreadPoolExecutor(_AT_A_TIME) as pool:
@@ -95,8 +96,8 @@ class Installation:
             rows.append(fleet_row(f"{machine.name} {what}", _changed(changed), actual))
             return True
 
-        wheel, key = self.wheel, self.key
-        if not step("labrun", lambda: remote.install(wheel, pins(frozenset({"fleet"}))), wheel.folder):
+        wheel, key, versions = self.wheel, self.key, pins(frozenset({"fleet"}))
+        if not step("labrun", lambda: remote.install(wheel, versions, self.packages), wheel.folder):
             return rows
         if key is not None and not step("key", lambda: remote.put_key(key.lab, key.content), key.lab):
             return rows

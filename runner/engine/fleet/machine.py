@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import platform
 import shlex
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 from typing import Final
 
 from labrun.runner.engine.fleet.certificates import Bundle
@@ -30,6 +33,10 @@ umask 077
 mkdir -p -- "$HOME/{BASE}/$1" && cd -- "$HOME/{BASE}/$1" || exit 1
 cat > ".$2.$$" && mv -f -- ".$2.$$" "$2"
 """
+_UNPACK = f"""\
+umask 077
+mkdir -p -- "$HOME/{BASE}/$1" && cd -- "$HOME/{BASE}/$1" && tar -xf -
+"""
 # Two machines may share a home: one installs, and the other finds it done.
 _INSTALL = f"""\
 set -e
@@ -46,9 +53,13 @@ for python in "python$3" python3; do
 done
 [ -n "$found" ] || {{ echo "there is no Python $3, which this labrun runs with" >&2; exit 1; }}
 "$found" -m venv -- "$1" >&2
-"$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \\
-    --constraint "packages/$1/constraints.txt" "packages/$1/$2[fleet]" >&2
-printf '%s\\n' "$4" > "$1/{_MARK}"
+[ -d "packages/$1/wheels" ] && set -- "$@" --no-index --find-links "packages/$1/wheels"
+name=$1 wheel=$2 mark=$4
+shift 4
+"$name/bin/python" -m pip install --quiet --no-input --disable-pip-version-check "$@" \\
+    --constraint "packages/$name/constraints.txt" "packages/$name/$wheel[fleet]" >&2
+rm -rf -- "packages/$name/wheels"
+printf '%s\\n' "$mark" > "$name/{_MARK}"
 """
 _REMOVE = f"""\
 cd -- "$HOME/{BASE}" 2>/dev/null || exit 0
@@ -68,14 +79,20 @@ class Remote:
     fleet: Fleet
     machine: Machine
 
-    def install(self, wheel: Wheel, pins: Mapping[str, str]) -> bool:
-        """Install the wheel into its folder, unless it is there. Return whether it was installed."""
+    def install(self, wheel: Wheel, pins: Mapping[str, str], packages: Path | None) -> bool:
+        """Install the wheel into its folder, unless it is there. Return whether it was installed.
+
+        ``pins`` are the versions of packages that it gets. They come from the folder ``packages``, None = from
+        where the machine's pip has them.
+        """
         lines = "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
         mark = f"{wheel.source} {hashlib.sha256(lines.encode()).hexdigest()}"
         if self._run(_LOOK, wheel.folder).strip() == mark:
             return False
         self._put(f"packages/{wheel.folder}", wheel.name, wheel.content)
         self._put(f"packages/{wheel.folder}", "constraints.txt", lines.encode())
+        if packages is not None:
+            self._run(_UNPACK, f"packages/{wheel.folder}/wheels", stdin=_packed(packages), seconds=600)
         python = ".".join(platform.python_version_tuple()[:2])
         self._run(_INSTALL, wheel.folder, wheel.name, python, mark, seconds=_INSTALL_SECONDS)
         return True
@@ -137,3 +154,11 @@ class Remote:
 
     def _run(self, script: str, *arguments: str, stdin: bytes = b"", seconds: float = 60) -> str:
         return on_machine(self.fleet, self.machine, script, *arguments, stdin=stdin, seconds=seconds)
+
+
+def _packed(packages: Path) -> bytes:
+    out = BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for path in sorted(packages.glob("*.whl")):
+            archive.add(path, path.name)
+    return out.getvalue()

@@ -96,7 +96,7 @@ class RunningFleet:
             if not carrier.is_running:
                 words = carrier.last_words()
                 carrier.stop()
-                raise refused(machine, words)
+                raise refused(machine, words, "its worker does not start")
             if time.monotonic() > until:
                 words = carrier.last_words()
                 carrier.stop()

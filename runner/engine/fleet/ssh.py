@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
 from typing import Final
 
-from labrun.errors import AuthenticationError, HostKeyError, LabrunError, TransportError, UnreachableError
+from labrun.errors import AuthenticationError, HostKeyError, LabrunError, UnreachableError
 from labrun.runner.engine.fleet.model import LOOPBACK, Fleet, Machine
 
 __all__ = ["on_machine", "refused", "ssh_command"]
@@ -84,15 +83,20 @@ def on_machine(
     return done.stdout.decode("utf-8", "replace")
 
 
-def refused(machine: Machine, errors: str) -> TransportError:
-    """Return why ssh did not get in, from what it wrote."""
+def refused(machine: Machine, errors: str, otherwise: str = "") -> LabrunError:
+    """Return why ssh did not get in, from what it wrote.
+
+    With ``otherwise``, what ssh does not say of itself is an error of the program there: that it did this.
+    """
     text = errors.lower()
     for words, kind, hint in _WORDS:
         if words in text:
             return kind(_last_line(errors), host=machine.name, hint=hint)
+    if otherwise and not text.rpartition("\n")[2].startswith(("ssh:", "kex", "connection")):
+        return LabrunError(f"{otherwise}: {_last_line(errors)}", host=machine.name)
     return UnreachableError(_last_line(errors) or "ssh ended", host=machine.name)
 
 
-def _last_line(text: str, lines: Sequence[str] = ()) -> str:
+def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

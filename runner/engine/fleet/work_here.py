@@ -72,7 +72,9 @@ def cancel_here(topic: str, now: bool) -> None:
 def forget_here(topic: str) -> None:
     """Forget a controller that has come to its end."""
     with _lock:
-        _works.pop(topic, None)
+        work = _works.pop(topic, None)
+    if work is not None:
+        work.tidy()
 
 
 def _work_of(topic: str) -> ShardWork:

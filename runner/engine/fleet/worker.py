@@ -65,6 +65,8 @@ def _until_input_ends(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> 
 
 def main(arguments: list[str]) -> None:
     """Run the worker until its input ends, a signal comes, or the scheduler is gone."""
+    from labrun.runner.engine.fleet.work_here import use_keys
+
     keys, scheduler, host, port, name, *certificates = arguments
     configure_dask()
     use_keys(Path(keys))

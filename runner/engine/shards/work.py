@@ -98,7 +98,8 @@ class ShardWork:
                 SHARED.close()
 
     def tidy(self) -> None:
-        """Remove what the worker keeps on disk."""
+        """Remove what the worker keeps on disk, and forward no more progress."""
+        logging.getLogger(LOGGER_NAME).removeHandler(self._progress)
         self._folder.cleanup()
 
     def cancel(self, *, now: bool = False) -> None:
