@@ -64,6 +64,11 @@ class Dispatch:
         self._is_checked = False
 
     @property
+    def repeats(self) -> bool:
+        """Return whether the task may be started again on a host where it may have begun."""
+        return self._ref.repeats
+
+    @property
     def count(self) -> int:
         """Return the number of workers that are there, at least 1: this process is always."""
         return max(1, len(self._loads))

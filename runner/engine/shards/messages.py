@@ -62,7 +62,8 @@ class Limits:
 class TaskRef:
     """A task of labrun's and how it is called: ``function`` is ``module:name``, ``params`` are plain values.
 
-    ``run`` is the run's ID. ``attempt`` counts from 1, and only what ``reads`` may be attempted again.
+    ``run`` is the run's ID, ``attempt`` counts from 1. With ``reads``, a signal drops the hosts in progress.
+    Only what ``repeats`` may be attempted again where a worker is lost.
     """
 
     function: str
@@ -72,6 +73,7 @@ class TaskRef:
     run: str = ""
     attempt: int = 1
     reads: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from labrun.runner.engine.shards.dispatch import Dispatch
 from labrun.runner.engine.shards.hosts import why_it_stays
 from labrun.runner.engine.shards.messages import Limits, TaskRef
 from labrun.runner.engine.shards.sharded_run import ShardedRun
-from labrun.runner.engine.shards.tasks import name_of
+from labrun.runner.engine.shards.tasks import name_of, repeats
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host
@@ -74,6 +74,7 @@ class ShardRunner:
             dry_run=task.is_dry_run(),
             run=self._run_id,
             reads=budget.on_signal.interruption is not None,
+            repeats=repeats(name, task.params),
         )
         return Dispatch(
             self._engine,

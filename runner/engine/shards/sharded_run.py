@@ -39,7 +39,6 @@ class ShardedRun:
         self._hosts = {host.name: host for host in hosts}
         self._budget = budget
         self._dispatch = dispatch
-        self._reads = budget.on_signal.interruption is not None
         self._agenda = Agenda(list(self._hosts), budget.rollout)
         self._running: dict[str, int] = {}
         self._again: list[Host] = []
@@ -124,7 +123,7 @@ class ShardedRun:
     def _lost(self, host: Host) -> None:
         is_first = self._running[host.name] < _MOST_ATTEMPTS
         # What changes a host is never begun again: nobody knows how far it came.
-        if self._reads and is_first and not self._agenda.is_dropped:
+        if self._dispatch.repeats and is_first and not self._agenda.is_dropped:
             report(host.name, "again", "the worker was lost")
             self._running[host.name] = _MOST_ATTEMPTS
             self._again.append(host)

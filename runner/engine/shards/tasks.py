@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
 from labrun.errors import LabrunError
 
-__all__ = ["TASKS", "name_of", "task_of"]
+__all__ = ["REPEATED", "TASKS", "name_of", "repeats", "task_of"]
 
 TASKS: Final = frozenset(
     {
@@ -21,6 +21,15 @@ TASKS: Final = frozenset(
     }
 )
 """Each is a function of a module, with plain values as parameters and a result that the codec knows."""
+
+_CONFIGURE: Final = "labrun.tasks.configure.task:configure"
+REPEATED: Final = TASKS - {_CONFIGURE, "labrun.runner.commands.exec:run_command"}
+"""Those that only read, and may start again where a worker is lost. What a user's command does is unknown."""
+
+
+def repeats(name: str, params: Mapping[str, Any]) -> bool:
+    """Return whether a task may be started again on a host where it may have begun."""
+    return name in REPEATED or (name == _CONFIGURE and bool(params.get("dry_run")))
 
 
 def name_of(function: Callable[..., Any]) -> str | None:

@@ -22,6 +22,7 @@ from labrun.runner.engine.nornir import outcomes_of
 from labrun.runner.engine.results import cause_of
 from labrun.runner.engine.rollout import MaxFail, Rollout
 from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
+from labrun.runner.engine.shards import tasks
 from labrun.runner.engine.shards.messages import Event, Shard
 from labrun.runner.engine.shards.processes import ProcessEngine
 from labrun.tasks.guest.transport import LOGGED_IN_AT
@@ -121,7 +122,10 @@ def test_a_host_with_secrets_stays_here(
     assert sorted(sent) == ["host00", "host02"]
 
 
-def test_reading_goes_on_where_a_worker_is_killed(over: Over, engine: ProcessEngine, tmp_path: Path) -> None:
+def test_reading_goes_on_where_a_worker_is_killed(
+    over: Over, engine: ProcessEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "REPEATED", tasks.TASKS)
     log = tmp_path / "starts"
     script = f"echo start >>{log}; while [ ! -e {tmp_path}/killed ]; do sleep 0.1; done"
 
