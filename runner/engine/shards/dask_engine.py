@@ -10,6 +10,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from labrun.errors import HypervisorError
@@ -18,6 +19,7 @@ from labrun.runner.engine.fleet.dask_settings import require_dask
 from labrun.runner.engine.fleet.model import FleetFolder
 from labrun.runner.engine.shards.codec import from_line, to_line
 from labrun.runner.engine.shards.messages import Event, Failure, HostOutcome, Shard, Versions
+from labrun.runner.engine.shards.versions import refuse_others
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -72,19 +74,22 @@ class DaskEngine:
         if not self._workers:
             hint = "`labrun fleet status` shows the fleet"
             raise HypervisorError("the scheduler has no worker", step="engine", hint=hint)
-        own = fleet_versions()
-        wrong = [f"{name} has {each}" for name, has in self.versions().items() for each in own.differences(has)]
-        if wrong:
-            hint = "`labrun fleet install` installs this labrun on every machine"
-            raise HypervisorError("; ".join(wrong), step="engine", hint=hint)
+        refuse_others(self._asked_versions(), fleet_versions(), "`labrun fleet install` corrects it")
         return sorted(self._workers)
 
     def versions(self) -> Mapping[str, Versions]:
-        """Return what each worker has installed, by its name."""
+        """Return what each worker has installed, by its name; :meth:`start` has compared the sources, too."""
+        return {
+            name: replace(each, labrun=each.labrun.partition(" ")[0])
+            for name, each in self._asked_versions().items()
+        }
+
+    def _asked_versions(self) -> Mapping[str, Versions]:
         from labrun.runner.engine.fleet.work_here import versions_here
 
         answers = self._asked(versions_here)
-        unknown = Versions("unknown", "unknown", {})
+        # One that cannot tell has a labrun without a fleet, or has just ended.
+        unknown = Versions("of another version", "of another version", {})
         return {
             name: from_line(answer) if isinstance(answer := answers.get(address), str) else unknown
             for name, address in self._workers.items()
@@ -165,7 +170,7 @@ class DaskEngine:
                 future.release()
         told = {event.host for event in events if isinstance(event, HostOutcome)}
         reason = f"the worker {shard.worker} was lost: {why}"
-        failure = Failure("ConnectionLostError", reason, hint="`labrun fleet status` shows the fleet")
+        failure = Failure("WorkerLostError", reason, hint="`labrun fleet status` shows the fleet")
         lost = [
             HostOutcome(shard.name, host.name, failure=failure, failed=True, lost=True)
             for host in shard.hosts
