@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
+from labrun.hypervisor import leave_network
 from labrun.outcome import Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
@@ -43,6 +44,7 @@ def lab_key_of(invocation: Invocation) -> LabKey:
     from labrun.runner.engine.session import open_session
 
     state = open_session(invocation).state
+    leave_network()  # what is started from here on belongs to the network that labrun was started in
     try:
         return LabKey(state.root.name, state.identity.read_bytes())
     except FileNotFoundError as error:
