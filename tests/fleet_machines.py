@@ -1,4 +1,4 @@
-"""Other machines on this one: network namespaces with an sshd, a home and a view of the files of their own."""
+"""Other machines on this one: network namespaces with an sshd, a home and a view of files of their own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ class FleetMachine:
         file = self.base.parent / wheel.name
         file.write_bytes(wheel.content)
         environment(self.base / wheel.folder, file)
-        lines = "".join(f"{name}=={version}\n" for name, version in sorted(pins(frozenset({"fleet"})).items()))
+        versions = sorted(pins(frozenset({"fleet"})).items())
+        lines = "".join(f"{name}=={version}\n" for name, version in versions)
         mark = f"{wheel.source} {hashlib.sha256(lines.encode()).hexdigest()}"
         (self.base / wheel.folder / "ready").write_text(f"{mark}\n", encoding="ascii")
 
@@ -88,7 +89,7 @@ class FleetMachine:
 def fleet_machines(
     folder: Path, number: int, count: int, *, hidden: Path | None = None, site: Site | None = None
 ) -> Iterator[list[FleetMachine]]:
-    """Make machines whose names and addresses begin with ``number``; they do not see the ``hidden`` folder."""
+    """Make machines with ``number`` in names and addresses, which do not see the ``hidden`` folder."""
     identity, known_hosts = folder / "id", folder / "known_hosts"
     pair = make_host_key("fleet")
     write_private(identity, pair.private)
@@ -139,7 +140,21 @@ def _cable(machine: FleetMachine, cable: str, site: Site, address: str) -> None:
     """Plug the machine into a bridge that is in the network of a process."""
     there = ("nsenter", "-t", str(site.daemon), "-n")
     name = machine.namespace
-    _run("ip", "-n", name, "link", "add", "lab0", "type", "veth", "peer", "name", cable, "netns", str(site.daemon))
+    _run(
+        "ip",
+        "-n",
+        name,
+        "link",
+        "add",
+        "lab0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        cable,
+        "netns",
+        str(site.daemon),
+    )
     _run(*there, "ip", "link", "set", cable, "up", "master", site.bridge)
     _run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "lab0")
     _run("ip", "-n", name, "link", "set", "lab0", "up")

@@ -74,9 +74,12 @@ def program(name: str, log: Path, *arguments: str, **variables: str) -> Iterator
 
 @contextmanager
 def local_fleet(
-    folder: Path, *names: str, tls: Path | None = None, variables: Mapping[str, Mapping[str, str]] | None = None
+    folder: Path,
+    *names: str,
+    tls: Path | None = None,
+    variables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[LocalFleet]:
-    """Run a scheduler and workers of these names. ``variables`` are further ones of a worker's environment."""
+    """Run a scheduler and workers of these names; ``variables`` are those of a worker's environment."""
     port, own = free_port(), [str(tls)] if tls is not None else []
     address = f"{'tls' if own else 'tcp'}://127.0.0.1:{port}"
     with ExitStack() as stack:

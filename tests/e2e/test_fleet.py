@@ -1,4 +1,4 @@
-"""A fleet of two machines over SSH, on real containers: same rows, and each change begins once in each guest."""
+"""A fleet of two machines over SSH, on real containers: same rows, and a change begins once in each guest."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ def fleet(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     daemon = daemon_pid("lxc:///system")
     assert daemon is not None
     info = subprocess.run(
-        ["virsh", "-c", "lxc:///system", "net-info", f"{NAME}-left"], capture_output=True, text=True, check=True
+        ["virsh", "-c", "lxc:///system", "net-info", f"{NAME}-left"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     (bridge,) = [line.split()[1] for line in info.splitlines() if line.startswith("Bridge:")]
     site = Site(daemon, bridge, ("10.191.1.241", "10.191.1.242"))
@@ -233,7 +236,10 @@ def test_stop_leaves_nothing(running: Fleet) -> None:
     stopped = running.lab.json("fleet", "stop")
     assert (stopped.exit_code, stopped.statuses()) == (0, {"changed"}), stopped.rows
     assert [machine.pids() for machine in running.machines] == [[], []]
-    assert [sorted(path.name for path in machine.base.glob("keys/*")) for machine in running.machines] == [[], []]
+    assert [sorted(path.name for path in machine.base.glob("keys/*")) for machine in running.machines] == [
+        [],
+        [],
+    ]
     root = FleetFolder.of(running.lab.state).root
     assert sorted(path.name for path in root.iterdir()) == ["fleet.json", "lock"]
     again = running.lab.json("fleet", "stop")

@@ -115,7 +115,11 @@ class Installation:
         return remote.put_certificate(bundle(self.folder.certificates, word))
 
     def _worker(self, running: RunningFleet, remote: Remote, seen: Seen | None, client: Client) -> bool:
-        if seen is not None and seen.versions is not None and not _wanted(self.wheel).differences(seen.versions):
+        if (
+            seen is not None
+            and seen.versions is not None
+            and not _wanted(self.wheel).differences(seen.versions)
+        ):
             return False
         if seen is not None and seen.shards:
             raise LabrunError(

@@ -1,4 +1,4 @@
-"""What labrun puts on a machine of the fleet: itself in a folder per version, keys and certificates, a worker."""
+"""What labrun puts on a machine of the fleet: itself, in a folder per version, keys, and a worker."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Remote:
     def install(self, wheel: Wheel, pins: Mapping[str, str], packages: Path | None) -> bool:
         """Install the wheel into its folder, unless it is there. Return whether it was installed.
 
-        ``pins`` are the versions of packages that it gets. They come from the folder ``packages``, None = from
-        where the machine's pip has them.
+        ``pins`` are the versions of packages that it gets. They come from the folder ``packages``, None =
+        from where the machine's pip has them.
         """
         lines = "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
         mark = f"{wheel.source} {hashlib.sha256(lines.encode()).hexdigest()}"
@@ -98,11 +98,11 @@ class Remote:
         return True
 
     def put_key(self, lab: str, key: bytes) -> bool:
-        """Put a lab's private key there (mode 0600), unless it is there. Return whether it was put there."""
+        """Put a lab's private key there (mode 0600), unless it is. Return whether it was put there."""
         return self._put_once(f"keys/{lab}", "id_ed25519", key)
 
     def put_certificate(self, files: Bundle) -> bool:
-        """Put the machine's certificate and key there, unless they are. Return whether they were put there."""
+        """Put the machine's certificate and key there, unless they are. Return whether any was put there."""
         folder, put = self._certificates, False
         for name, path in (
             ("authority.crt", files.authority),

@@ -67,7 +67,11 @@ class RunningFleet:
         if self.files is not None:
             command.append(str(self.folder.certificates))
         self.scheduler.start(command)
-        until = time.monotonic() + _SECONDS
+        self._await_scheduler()
+        return True
+
+    def _await_scheduler(self) -> None:
+        fleet, until = self.fleet, time.monotonic() + _SECONDS
         while True:
             if not self.scheduler.is_running:
                 words = self.scheduler.last_words().splitlines()
@@ -78,10 +82,11 @@ class RunningFleet:
                 self._client().close(timeout=2)
             except HypervisorError:
                 if time.monotonic() > until:
+                    self.scheduler.stop()
                     raise
                 time.sleep(_TICK)
                 continue
-            return True
+            return
 
     def start_worker(self, machine: Machine, command: list[str], client: Client) -> None:
         """Start a machine's worker with this command, and wait until the scheduler has it.

@@ -1,6 +1,6 @@
-"""The fleet's scheduler, as a program: ``python -m labrun.runner.engine.fleet.scheduler ADDRESS PORT [CERTIFICATES]``.
+"""The fleet's scheduler, as a program that ``labrun fleet install`` starts where labrun is typed.
 
-It runs on the machine where labrun is typed and ends with SIGTERM.
+``python -m labrun.runner.engine.fleet.scheduler ADDRESS PORT [CERTIFICATES]``. It ends with SIGTERM.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from labrun.runner.engine.shards.messages import Event, HostOutcome, HostSpec, S
 from labrun.runner.engine.shards.versions import own_versions
 from labrun.runner.engine.shards.work import ShardWork
 
-__all__ = ["cancel_here", "forget_here", "fleet_versions", "run_here", "use_keys", "versions_here"]
+__all__ = ["cancel_here", "fleet_versions", "forget_here", "run_here", "use_keys", "versions_here"]
 
 _lock: Final = threading.Lock()
 _works: Final[dict[str, ShardWork]] = {}

@@ -1,7 +1,7 @@
 """A worker of the fleet, as a program that ``labrun fleet install`` starts on a machine.
 
-``python -m labrun.runner.engine.fleet.worker KEYS SCHEDULER HOST PORT NAME [CERTIFICATES]``; KEYS is the folder
-of the labs' keys. It ends with its input: so it never outlives the connection that started it.
+``python -m labrun.runner.engine.fleet.worker KEYS SCHEDULER HOST PORT NAME [CERTIFICATES]``; KEYS is the
+folder of the labs' keys. It ends with its input: so it never outlives the connection that started it.
 """
 
 from __future__ import annotations

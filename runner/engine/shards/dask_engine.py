@@ -118,11 +118,11 @@ class DaskEngine:
                 for name in by_name:
                     self._streams.pop(name, None)
 
-    def _submitted(self, shards: Sequence[Shard], stream: queue.SimpleQueue[Any]) -> dict[str, Future]:
+    def _submitted(self, shards: Sequence[Shard], stream: queue.SimpleQueue[Any]) -> dict[str, Future[Any]]:
         from labrun.runner.engine.fleet.work_here import run_here
 
         client = self._opened()
-        futures: dict[str, Future] = {}
+        futures: dict[str, Future[Any]] = {}
         for shard in shards:
             address = self._workers.get(shard.worker)
             if address is None or client.status != "running":
@@ -143,9 +143,9 @@ class DaskEngine:
         return futures
 
     def _next(
-        self, stream: queue.SimpleQueue[Any], futures: dict[str, Future], shards: Mapping[str, Shard]
+        self, stream: queue.SimpleQueue[Any], futures: dict[str, Future[Any]], shards: Mapping[str, Shard]
     ) -> list[Event]:
-        """Return the next events, none after a moment without any. A name is that of a shard that has ended."""
+        """Return the next events, none after a moment without any. A name is a shard's that has ended."""
         try:
             item = stream.get(timeout=_TICK)
         except queue.Empty:
@@ -157,7 +157,7 @@ class DaskEngine:
             return self._ended(shards[item], futures.pop(item, None))
         return [item]
 
-    def _ended(self, shard: Shard, future: Future | None) -> list[Event]:
+    def _ended(self, shard: Shard, future: Future[Any] | None) -> list[Event]:
         """Return the outcomes of a shard that has ended, or that was lost; its result is released."""
         why = "it is not there"
         events: list[Event] = []
@@ -205,7 +205,7 @@ class DaskEngine:
         client.close(timeout=2)
 
     def _asked(self, function: Any, *arguments: object) -> dict[str, Any]:
-        """Return what a function returns in each worker, by address. A worker that does not answer is left out."""
+        """Return what a function returns in each worker that answers, by address."""
         asking = self._opened().run(
             function, *arguments, workers=list(self._workers.values()), on_error="return"
         )
