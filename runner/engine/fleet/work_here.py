@@ -73,8 +73,11 @@ def forget_here(topic: str) -> None:
     """Forget a controller that has come to its end."""
     with _lock:
         work = _works.pop(topic, None)
-    if work is not None:
+        is_last = not _works
+    if work is not None and is_last:
         work.tidy()
+    elif work is not None:
+        work.forget()
 
 
 def _work_of(topic: str) -> ShardWork:
