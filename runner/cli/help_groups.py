@@ -34,6 +34,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Snapshots and forks": ("snapshot", "fork", "drop"),
     "Images": ("image",),
     "Shell completion": ("completion",),
+    "Other machines": ("fleet",),
     "For other programs": ("mcp",),
 }
 """The headings and their commands, in the order of docs/commands.md. A test holds them equal."""

@@ -69,6 +69,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "Check the lab file without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
     "schedule": ("schedule", "Check the lab for drift regularly with systemd or cron."),
+    "fleet": ("fleet.command", "Let workers on other machines carry out the work on hosts."),
     "mcp": (
         "mcp.command",
         "Serve the lab to a program that speaks the Model Context Protocol, until it closes the input.",

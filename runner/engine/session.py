@@ -257,7 +257,7 @@ class Session:
         from labrun.runner.engine.shards.shard_runner import ShardRunner
 
         size = shard_size()
-        engine = engine_of(self.invocation.engine, len(hosts), size)
+        engine = engine_of(self.invocation.engine, len(hosts), size, self.invocation.state_dir)
         if engine is None:
             yield None
             return

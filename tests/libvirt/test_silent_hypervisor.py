@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[list[str], bool | None]] = {
     "lesson": (["lesson", "start"], True),
     "init": (["init", "--lab", "new.yaml"], False),
     "run": (["run", "hello.py"], True),
+    "fleet": (["fleet", "init", "ann@site"], False),
     "mcp": (["mcp"], False),  # its tools ask, each by a labrun of its own
     "status": (["status"], True),
     "net": (["net"], True),

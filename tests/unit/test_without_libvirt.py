@@ -93,11 +93,17 @@ DOCTOR = {"doctor": ["doctor"]}
 
 # Another extra, which this environment does not have either.
 MCP = {"mcp": ["mcp"]}
+FLEET = {
+    "fleet install": ["fleet", "install"],
+    "fleet status": ["fleet", "status"],
+    "engine dask": ["--engine", "dask://127.0.0.1:1", "exec", "true"],
+}
 
 # What needs none: the exit code in the lab of networks.
 NEEDS_NONE = {
     "completion": (["completion", "bash"], 0),
     "configure --help": (["configure", "--help"], 0),
+    "fleet init": (["fleet", "init", "ann@site"], 0),
     "graph": (["graph"], 0),
     "history": (["history"], 0),
     "image list": (["image", "list"], 0),
@@ -150,7 +156,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """Run every command line in an environment with labrun and without libvirt-python."""
     built = build(tmp_path_factory.mktemp("built"))
     folder = tmp_path_factory.mktemp("bare")
-    commands = environment(folder / "venv", built.wheel, without=("libvirt", "_libvirt", "mcp"))
+    commands = environment(
+        folder / "venv", built.wheel, without=("libvirt", "_libvirt", "mcp", "distributed", "dask")
+    )
     networks = (places.EXAMPLES / "kvm-network-lab.yaml").read_text(encoding="utf-8")
     for name, text in (("lab", networks), ("existing", EXISTING)):
         (folder / name).mkdir()
@@ -160,7 +168,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     of_existing = {name: line for name, (line, _) in OF_EXISTING.items()}
     cases = {
         **{("lab", name): line for name, line in {**NEEDS, **needs_none, **DOCTOR, **MCP}.items()},
-        **{("existing", name): line for name, line in {**of_existing, **DOCTOR}.items()},
+        **{("existing", name): line for name, line in {**of_existing, **DOCTOR, **FLEET}.items()},
     }
     done = subprocess.run(
         [commands / "python", "-P", "-c", DRIVER],
@@ -201,6 +209,7 @@ def test_no_command_is_forgotten() -> None:
     # They work on files, timers and devices of this machine; libvirt is not asked.
     elsewhere = {
         *("diff", "doctor", "mcp", "show"),
+        *("fleet install", "fleet status", "fleet stop"),
         *("host-bridge confirm", "host-bridge create", "host-bridge remove", "host-bridge show"),
         *("image build", "image check", "image import", "image pull", "image remove"),
         *("schedule install", "schedule remove", "schedule status"),
@@ -255,4 +264,21 @@ def test_another_extra_is_named_as_well(swept: Swept) -> None:
     assert done.err == (
         "error: this needs the MCP SDK, which is not installed\n"
         f"hint: {swept.python} -m pip install 'labrun[mcp]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("fleet install", "labrun fleet"),
+        ("fleet status", "labrun fleet"),
+        ("engine dask", "--engine dask://"),
+    ],
+)
+def test_the_extra_of_fleets_is_named(swept: Swept, name: str, what: str) -> None:
+    done = swept.existing[name]
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"error: {what} needs Dask.distributed, which is not installed\n"
+        f"hint: {swept.python} -m pip install 'labrun[fleet]'\n"
     )

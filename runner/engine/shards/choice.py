@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from labrun.errors import UsageError
@@ -31,12 +32,19 @@ def shard_size() -> int:
     return int(text)
 
 
-def engine_of(name: str, hosts: int, size: int) -> ShardEngine | None:
-    """Return the engine of that name for so many hosts, None for ``threads``. Raises UsageError."""
+def engine_of(name: str, hosts: int, size: int, state_dir: Path | None = None) -> ShardEngine | None:
+    """Return the engine of that name for so many hosts, None for ``threads``. Raises UsageError.
+
+    ``state_dir`` is where the fleet's certificates are, as in ``--state-dir``.
+    """
     if name == THREADS or not hosts:
         return None
     if name == PROCESSES:
         from labrun.runner.engine.shards.processes import ProcessEngine
 
         return ProcessEngine(min(len(os.sched_getaffinity(0)), -(-hosts // size)))
-    raise UsageError(f"{name}: this labrun has no workers on other machines", step="--engine")
+    from labrun.runner.engine.fleet.model import FleetFolder
+    from labrun.runner.engine.shards.dask_engine import DaskEngine
+
+    host, _, port = name.removeprefix(DASK).rpartition(":")
+    return DaskEngine.at(host, int(port), FleetFolder.of(state_dir))

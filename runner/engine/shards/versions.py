@@ -29,10 +29,16 @@ def _version(package: str) -> str:
         return ""
 
 
-def refuse_others(workers: Mapping[str, Versions]) -> None:
-    """Raise HypervisorError if a worker has other versions than this process; every difference is named."""
-    own = own_versions()
+def refuse_others(
+    workers: Mapping[str, Versions],
+    own: Versions | None = None,
+    hint: str = "install the same labrun, with the same Python, on every machine",
+) -> None:
+    """Raise HypervisorError if a worker has other versions than this process; every difference is named.
+
+    ``own`` are those to have, by default :func:`own_versions`.
+    """
+    own = own or own_versions()
     wrong = [f"{name} has {each}" for name, has in workers.items() for each in own.differences(has)]
     if wrong:
-        hint = "install the same labrun, with the same Python, on every machine"
         raise HypervisorError("; ".join(wrong), step="engine", hint=hint)

@@ -108,6 +108,11 @@ class ShardWork:
     def tidy(self) -> None:
         """Log out of jump hosts, which all shards share, and remove what the worker keeps on disk."""
         SHARED.close()
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove what these shards keep on disk, and forward no more progress; other work may go on."""
+        logging.getLogger(LOGGER_NAME).removeHandler(self._progress)
         if self._folder is not None:
             self._folder.cleanup()
 

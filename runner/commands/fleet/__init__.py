@@ -1,0 +1,1 @@
+"""``labrun fleet``: the machines whose workers carry out what this labrun decides."""
