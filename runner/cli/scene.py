@@ -18,8 +18,8 @@ class Scene:
 
     ``place`` is the hypervisor's URI, empty without one. ``changes`` = what was or would be done is shown
     rather than how things are. ``details`` are more lines about rows, by host, section and name. ``next`` is
-    the command that usually follows, empty for none. ``head`` stands after the lab's name in place of what it
-    consists of.
+    the command that usually follows, ``first`` the first line of all, each empty for none. ``head`` stands
+    after the lab's name in place of what it consists of.
     """
 
     lab: str
@@ -31,4 +31,5 @@ class Scene:
         default_factory=lambda: MappingProxyType({})
     )
     next: str = ""
+    first: str = ""
     head: str = ""

@@ -48,6 +48,6 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = {"hypervisor": session.uri}
     follows = "labrun up" if exit_code(rows) == _TO_DO else ""
-    scene = session.scene(changes=True, next=follows)
+    scene = session.scene(changes=True, next=follows, first=session.place)
     whole = invocation.verbosity > 0
-    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=whole, scene=scene)
+    return Report(session.lab.name, rows, extra=extra, diff=whole, scene=scene)

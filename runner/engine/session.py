@@ -17,6 +17,7 @@ from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
 from labrun.runner.engine.gone import GoneMachines
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
+from labrun.runner.history.paths import is_unheard_of
 from labrun.state import LabState
 
 if TYPE_CHECKING:
@@ -195,6 +196,10 @@ class Session:
                 self.state.remember_port(name, port)
 
 
+_LOOKING = frozenset({"plan", "status", "inventory", "graph", "report", "net"})
+"""Commands that leave no state directory behind for a lab that has none."""
+
+
 def open_session(invocation: Invocation) -> Session:
     """Load the lab, find its hypervisor and enter the guests' network.
 
@@ -206,17 +211,19 @@ def open_session(invocation: Invocation) -> Session:
     lab = load(invocation, quiet=invocation.silent)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
-    invocation.recording.begin(invocation, lab.name, lab.digest)
+    looks = invocation.command in _LOOKING
+    if not (looks and is_unheard_of(invocation, lab.name)):
+        invocation.recording.begin(invocation, lab.name, lab.digest)
     if not lab.needs_hypervisor:
-        state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
+        state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir, create=not looks)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
     if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
     enter_network(choice.uri)
-    state = LabState.open(lab.name, choice.uri, invocation.state_dir)
-    if (path := lab_path(invocation.lab)) != "-":
+    state = LabState.open(lab.name, choice.uri, invocation.state_dir, create=not looks)
+    if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":
         state.remember_lab_file(Path(path).resolve())
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)
 
