@@ -104,7 +104,6 @@ pictures: $(VENV)/labrun.stamp | hypervisor ## draw the pictures of the document
 	labrun --quiet up --configure
 	labrun ssh host00 sudo sysctl --quiet net.ipv4.ip_forward=0
 	$(VENV)/bin/python -m release.screenshot docs/pictures/verify.svg labrun verify
-	labrun graph --format svg >docs/pictures/lab.svg
 	labrun --quiet configure
 	echo "docs/pictures"
 

@@ -6,8 +6,10 @@ The command runs on a terminal of 80 columns of its own. The picture loads nothi
 from __future__ import annotations
 
 import fcntl
+import html
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -51,7 +53,7 @@ _THEME = TerminalTheme(
 # As rich's own, without the fonts that it would fetch, the shadow and the buttons of a window.
 _FORMAT = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {terminal_width} {terminal_height}" role="img">
-<title>{chrome}</title>
+<title>TITLE</title>
 <style>
 .{unique_id}-matrix {{ font: {char_height}px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
 {styles}
@@ -93,7 +95,9 @@ def picture(typed: str, screen: str) -> str:
     )
     console.print(Text.assemble(("$ ", "green"), (typed, "bold")))
     console.print(Text.from_ansi(screen.rstrip("\n")))
-    svg = console.export_svg(title=typed, theme=_THEME, code_format=_FORMAT, unique_id="screen")
+    svg = console.export_svg(theme=_THEME, code_format=_FORMAT, unique_id="screen")
+    # Every line fits: there is nothing to cut off.
+    svg = re.sub(r' clip-path="[^"]*"', "", svg.replace("TITLE", html.escape(typed)))
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 
 
