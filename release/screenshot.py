@@ -25,6 +25,7 @@ from rich.text import Text
 __all__ = ["picture", "screen_of"]
 
 _COLUMNS, _LINES = 80, 40
+_BELOW = 28  # units of the picture below the last line
 # Readable in the light and the dark: the background is the picture's own.
 _THEME = TerminalTheme(
     (22, 27, 34),
@@ -52,16 +53,16 @@ _THEME = TerminalTheme(
 )
 # As rich's own, without the fonts that it would fetch, the shadow and the buttons of a window.
 _FORMAT = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {terminal_width} {terminal_height}" role="img">
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} HEIGHT" role="img">
 <title>TITLE</title>
 <style>
 .{unique_id}-matrix {{ font: {char_height}px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
 {styles}
 </style>
-<rect fill="#161b22" width="{terminal_width}" height="{terminal_height}" rx="8"/>
+<rect fill="#161b22" width="{width}" height="HEIGHT" rx="8"/>
 <g transform="translate(9, 9)">
 {backgrounds}
-<g class="{unique_id}-matrix">
+<g class="{unique_id}-matrix" xml:space="preserve">
 {matrix}
 </g>
 </g>
@@ -96,6 +97,8 @@ def picture(typed: str, screen: str) -> str:
     console.print(Text.assemble(("$ ", "green"), (typed, "bold")))
     console.print(Text.from_ansi(screen.rstrip("\n")))
     svg = console.export_svg(theme=_THEME, code_format=_FORMAT, unique_id="screen")
+    lowest = max(float(y) for y in re.findall(r'<text[^>]* y="([0-9.]+)"', svg))
+    svg = svg.replace("HEIGHT", f"{lowest + _BELOW:g}")
     # Every line fits: there is nothing to cut off.
     svg = re.sub(r' clip-path="[^"]*"', "", svg.replace("TITLE", html.escape(typed)))
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
