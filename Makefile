@@ -94,6 +94,19 @@ docs: $(VENV)/dev.stamp ## build the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 	echo "site/index.html"
 
+.PHONY: pictures
+pictures: $(VENV)/labrun.stamp | hypervisor ## draw the pictures of the documentation anew, from a real lab
+	@for lab in docs/pictures/*.yaml; do
+	    $(LABRUN) --lab "$$lab" graph --format svg >"$${lab%.yaml}.svg"
+	done
+	# A screen that shows something: forwarding is off on the router.
+	export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" LABRUN_LAB=$(CURDIR)/examples/kvm-network-lab.yaml
+	labrun --quiet up --configure
+	labrun ssh host00 sudo sysctl --quiet net.ipv4.ip_forward=0
+	$(VENV)/bin/python -m release.screenshot docs/pictures/verify.svg labrun verify
+	labrun --quiet configure
+	echo "docs/pictures"
+
 .PHONY: test-pythons
 test-pythons: | install ## run the unit tests on each Python from 3.11 on that is installed
 	@for python in $(foreach minor,11 12 13 14,$(shell command -v python3.$(minor))); do

@@ -69,14 +69,16 @@ class LabState:
     lab: str
 
     @classmethod
-    def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
-        """Return the state in this directory, creating the directory if it is missing.
+    def open(cls, lab: str, uri: str, base: Path | None = None, *, create: bool = True) -> LabState:
+        """Return the state in this directory, creating the directory if it is missing, unless told otherwise.
 
         One that cannot be created or changed still serves commands that only read; :meth:`check_room` tells.
         Raises LabrunError if other users could have put something into it.
         """
         root = _root_of(lab, uri, base)
         state = cls(root, lab)
+        if not create and not os.path.lexists(root):
+            return state
         try:
             private_folder(root)
             if stat.S_IMODE(root.stat().st_mode) != _PRIVATE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Final
 
@@ -35,8 +36,8 @@ _HOST_DEVICES: Final = ("linux",)
 def read_netlab(source: Source, root: Node) -> Draft:
     """Return the draft of a topology. Raises UsageError if it has no nodes."""
     draft = Draft(source.name, "a netlab topology", text_of(at(root, "name")) or "")
-    device = text_of(at(root, "defaults", "device"))
-    _nodes(draft, at(root, "nodes"), device)
+    device = text_of(at(root, "defaults", "device")) or text_of(at(root, "defaults.device"))
+    _nodes(draft, at(root, "nodes"), device, _devices_of_groups(at(root, "groups")))
     if not draft.hosts:
         raise misread(source.name, "nodes names no machine", root.line)
     links = at(root, "links")
@@ -64,10 +65,23 @@ def _why(key: str) -> str:
     return "has no counterpart"
 
 
-def _nodes(draft: Draft, nodes: Node | None, device: str | None) -> None:
+def _devices_of_groups(groups: Node | None) -> dict[str, str]:
+    """Return the device that a group gives its members, by node."""
+    return {
+        name: device
+        for _, group, _ in members(groups)
+        if (device := text_of(at(group, "device"))) is not None
+        for name, _ in texts_of(at(group, "members"))
+    }
+
+
+def _nodes(draft: Draft, nodes: Node | None, default: str | None, of_groups: Mapping[str, str]) -> None:
+    def device(called: str) -> str | None:
+        return of_groups.get(called, default)
+
     if nodes is not None and isinstance(nodes.value, int) and not isinstance(nodes.value, bool):
         for number in range(1, min(nodes.value, 26) + 1):
-            _add(draft, f"x{number}", device, None, nodes.line)
+            _add(draft, f"x{number}", device(f"x{number}"), None, nodes.line)
         return
     if nodes is not None and isinstance(nodes.value, list):
         for node in nodes.value:
@@ -75,9 +89,9 @@ def _nodes(draft: Draft, nodes: Node | None, device: str | None) -> None:
             if called is None:
                 draft.leave_out("a node", "it has no name", node.line)
             else:
-                _add(draft, called, device, node, node.line)
+                _add(draft, called, device(called), node, node.line)
     for called, node, line in members(nodes):
-        _add(draft, called, device, node, line)
+        _add(draft, called, device(called), node, line)
 
 
 def _add(draft: Draft, called: str, device: str | None, node: Node | None, line: int) -> None:
@@ -107,11 +121,15 @@ def _add(draft: Draft, called: str, device: str | None, node: Node | None, line:
 
 
 def _flat(links: Node | None) -> list[Node]:
-    """Return the links; netlab also takes a mapping of lists of links."""
+    """Return the links; netlab also takes groups of links, and a mapping of lists of links."""
     if links is None:
         return []
     if isinstance(links.value, list):
-        return links.value
+        return [
+            link
+            for each in links.value
+            for link in (_flat(at(each, "members")) if at(each, "group") is not None else [each])
+        ]
     return [link for _, group, _ in members(links) for link in _flat(group)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -21,13 +22,13 @@ __all__ = ["lab_path", "load", "path_of", "say_notices"]
 def lab_path(given: str | None) -> str:
     """Return the path from ``--lab``, else the nearest lab.yaml, here or in a parent directory.
 
-    Of a folder, its lab.yaml.
+    Of a folder, its lab.yaml. One that was found is named from here, as a person would.
     """
     from labrun.inventory.file.source import FILE_NAME, find_lab_file
 
     if given is not None:
         return str(Path(given) / FILE_NAME) if given != "-" and Path(given).is_dir() else given
-    return str(find_lab_file(Path.cwd()))
+    return os.path.relpath(find_lab_file(Path.cwd()))
 
 
 def path_of(invocation: Invocation) -> str:

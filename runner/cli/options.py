@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from labrun.runner.cli.invocation import DEFAULT_WORKERS, THREADS, Invocation
+from labrun.runner.cli.outputs import GivenPath
 
 __all__ = [
     "MOST",
@@ -163,13 +164,13 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
         option(["--no-color"], is_flag=True, help="No colours, as with NO_COLOR."),
         option(
             ["--state-dir"],
-            type=click.Path(file_okay=False, path_type=Path),
+            type=GivenPath(file_okay=False, path_type=Path),
             metavar="DIR",
             help="Where keys, known_hosts and history are kept.",
         ),
         option(
             ["--history"],
-            type=click.Path(dir_okay=False, path_type=Path),
+            type=GivenPath(dir_okay=False, path_type=Path),
             metavar="FILE",
             help="History file; by default the lab's own in the state directory.",
         ),

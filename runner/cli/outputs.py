@@ -16,14 +16,14 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
 
 from labrun.errors import LabrunError
 from labrun.state_folders import trusted_owners
 
-__all__ = ["STDOUT", "OutputFile", "is_stdout", "write_output"]
+__all__ = ["STDOUT", "GivenPath", "OutputFile", "is_stdout", "write_output"]
 
 STDOUT: Final = Path("-")
 Parts: TypeAlias = "Iterable[str] | Iterable[bytes]"
@@ -33,7 +33,19 @@ _DESCRIPTOR: Final = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(?P<
 _STANDARD: Final = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
-class OutputFile(click.Path):
+class GivenPath(click.Path):
+    """A path that somebody has given: not an empty one, as an unset variable of a script makes it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path. An empty one would be the current folder."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputFile(GivenPath):
     """The type of every option that takes an output path; ``-`` is standard output."""
 
     def __init__(self) -> None:

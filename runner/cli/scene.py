@@ -18,8 +18,8 @@ class Scene:
 
     ``place`` is the hypervisor's URI, empty without one. ``changes`` = what was or would be done is shown
     rather than how things are. ``details`` are more lines about rows, by host, section and name. ``next`` is
-    the command that usually follows, empty for none. ``head`` stands after the lab's name in place of what it
-    consists of. ``existing`` are the hosts that labrun did not make.
+    the command that usually follows, ``first`` the first line of all, each empty for none. ``head`` stands
+    after the lab's name in place of what it consists of. ``existing`` are the hosts that labrun did not make.
     """
 
     lab: str
@@ -31,5 +31,6 @@ class Scene:
         default_factory=lambda: MappingProxyType({})
     )
     next: str = ""
+    first: str = ""
     head: str = ""
     existing: frozenset[str] = frozenset()

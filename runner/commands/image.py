@@ -23,6 +23,7 @@ from labrun.runner.commands.completions import complete_catalogue, complete_imag
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.checksums import Digest
+from labrun.tasks.provision.http_client import DownloadError, require_url
 from labrun.tasks.provision.image_catalogue import ARCHITECTURES, origin_of
 from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_origin import Origin
@@ -172,6 +173,8 @@ def pull(
     from labrun.tasks.provision.image_pull import pull_image
 
     is_url = "://" in what
+    for address in filter(None, (checksums, signature, *mirrors)):
+        _require_url(address)
     if is_url and (mirrors or arch):
         raise UsageError("--mirror and --arch go with a name of the catalogue")
     origin = _of_url(what) if is_url else origin_of(what, arch=arch or "", mirrors=mirrors)
@@ -192,7 +195,7 @@ def pull(
             hint="a name of the catalogue, or --checksums with --signature",
         )
     origin = replace(origin, keys=keys)
-    image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
+    image_name = name if name is not None else (origin.file.split(".")[0].lower() if is_url else what)
     with progress([HYPERVISOR], invocation):
         done = pull_image(image_name, origin, pull_shown(image_name))
     row = _row(
@@ -205,10 +208,18 @@ def pull(
 
 
 def _of_url(url: str) -> Origin:
+    _require_url(url)
     file = PurePosixPath(unquote(urlsplit(url).path)).name
     if not file:
         raise UsageError("the address has no file name at its end", hint="https://HOST/.../FILE.qcow2")
     return Origin(urls=(url,), file=file)
+
+
+def _require_url(url: str) -> None:
+    try:
+        require_url(url, proven=True)
+    except DownloadError as error:
+        raise UsageError(error.reason, hint=error.hint) from None
 
 
 @verb("import", group=command)
@@ -219,7 +230,7 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
 
     The file is checked and copied; the guest needs cloud-init and a manager of NICs.
     """
-    image_name = name or file.name.split(".")[0].lower()
+    image_name = name if name is not None else file.name.split(".")[0].lower()
     with progress([HYPERVISOR], invocation):
         image = import_image(file, image_name, progress=share_shown(image_name))
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])

@@ -60,6 +60,6 @@ def _report(session: Session, plan: LabPlan, rows: list[Outcome]) -> Report:
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = session.place_json()
     follows = "labrun up" if exit_code(rows) == _TO_DO else ""
-    scene = session.scene(changes=True, next=follows)
+    scene = session.scene(changes=True, next=follows, first=session.place)
     whole = invocation.verbosity > 0
-    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=whole, scene=scene)
+    return Report(session.lab.name, rows, extra=extra, diff=whole, scene=scene)

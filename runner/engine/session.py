@@ -18,6 +18,7 @@ from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
 from labrun.runner.engine.gone import GoneMachines
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
+from labrun.runner.history.paths import is_unheard_of
 from labrun.state import LabState
 from labrun.state_members import SEVERAL
 
@@ -276,6 +277,10 @@ class Session:
                 self.state.remember_port(name, port)
 
 
+_LOOKING = frozenset({"plan", "status", "inventory", "graph", "report", "net"})
+"""Commands that leave no state directory behind for a lab that has none."""
+
+
 def open_session(invocation: Invocation, *, single: str = "") -> Session:
     """Load the lab, find its hypervisor and enter the guests' network.
 
@@ -287,33 +292,35 @@ def open_session(invocation: Invocation, *, single: str = "") -> Session:
     lab = load(invocation, quiet=invocation.silent)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
-    invocation.recording.begin(invocation, lab.name, lab.digest)
+    looks = invocation.command in _LOOKING
+    if not (looks and is_unheard_of(invocation, lab.name)):
+        invocation.recording.begin(invocation, lab.name, lab.digest)
     if not lab.needs_hypervisor:
-        state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
+        state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir, create=not looks)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     if lab.hypervisors:
         if single:
             what = f"`labrun {single}` works only in a lab of one hypervisor"
             raise UsageError(what, hint=f"the lab file has {', '.join(lab.hypervisors)}")
-        return _open_several(invocation, lab, hosts)
+        return _open_several(invocation, lab, hosts, create=not looks)
     choice = choose_hypervisor(lab)
     if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
     enter_network(choice.uri)
-    state = LabState.open(lab.name, choice.uri, invocation.state_dir)
-    if (path := lab_path(invocation.lab)) != "-":
+    state = LabState.open(lab.name, choice.uri, invocation.state_dir, create=not looks)
+    if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":
         state.remember_lab_file(Path(path).resolve())
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)
 
 
-def _open_several(invocation: Invocation, lab: Lab, hosts: tuple[str, ...]) -> Session:
+def _open_several(invocation: Invocation, lab: Lab, hosts: tuple[str, ...], *, create: bool) -> Session:
     from labrun.runner.engine.span import open_span
 
-    state = LabState.open(lab.name, SEVERAL, invocation.state_dir)
+    state = LabState.open(lab.name, SEVERAL, invocation.state_dir, create=create)
     span = open_span(lab, state)
     invocation.recording.uri = span.uris[0]
-    if (path := lab_path(invocation.lab)) != "-":
+    if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":
         state.remember_lab_file(Path(path).resolve())
     return Session(invocation, span.lab, hosts, span.uris[0], "set in the lab file", state, span)
 

@@ -18,7 +18,7 @@ from labrun.state_folders import check_folder
 if TYPE_CHECKING:
     from labrun.runner.cli.invocation import Invocation
 
-__all__ = ["history_path", "lab_name", "labs_known"]
+__all__ = ["history_path", "is_unheard_of", "lab_name", "labs_known"]
 
 _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _OF_STATE = re.compile(r"(.+)-[0-9a-f]{8}")
@@ -47,6 +47,14 @@ def labs_known(invocation: Invocation) -> list[str]:
     of_states = (_OF_STATE.fullmatch(folder.name) for folder in base.glob("*-*"))
     names = [match[1] for match in of_states if match] + [path.stem for path in base.glob("history/*.sqlite")]
     return [name for name in dict.fromkeys(names) if _LAB_NAME.fullmatch(name)]
+
+
+def is_unheard_of(invocation: Invocation, lab: str) -> bool:
+    """Return whether nothing of the lab is kept here, and no ``--history`` asks for it."""
+    try:
+        return invocation.history is None and lab not in labs_known(invocation)
+    except OSError:
+        return False
 
 
 def lab_name(invocation: Invocation, given: str | None = None) -> str:

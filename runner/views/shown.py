@@ -52,13 +52,15 @@ def shown(
     whole = overview(scene.hosts, rows, scene.existing)
     end = _summary(scene, whole, seconds, command, screen, every=every, quiet=quiet)
     follows = scene.next if stream.isatty() and not quiet else ""
-    room = (height or height_of(stream)) - len(end) - bool(follows) - 2
+    room = (height or height_of(stream)) - len(end) - bool(follows) - 2 - 2 * bool(scene.first)
     lines: list[str] = []
     if every:
         lines += [] if scene.changes else [title(scene, screen), ""]
         lines += table(rows, screen).splitlines() if rows else []
     if diff:
         lines += diffs(rows, screen).splitlines()
+    if scene.first and not quiet:
+        lines = [printable(scene.first), "", *lines]
     lines += [*asked.rstrip("\n").split("\n"), ""] if asked else []
     if every:
         lines += [*map(printable, notes), ""] if notes else []

@@ -42,14 +42,20 @@ class DownloadError(LabrunError):
 
 def shown(url: str) -> str:
     """Return an address without what may be secret: user, password, and the values of a query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "what is no address"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "..." if parts.query else "", ""))
 
 
 def is_private(url: str) -> bool:
     """Tell whether nobody on the way can change what comes from an address: HTTPS, or this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     if parts.scheme == "https":
         return True
     host = parts.hostname or ""

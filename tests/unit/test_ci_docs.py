@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,82 @@ def test_labrun_takes_each_of_them(args: list[str]) -> None:
         assert found is not None, name
         command = found
     command.make_context(name, args, parent=ctx)
+
+
+RECIPES = {
+    "GitHub Actions": ["--builtin-schema", "vendor.github-workflows"],
+    "GitLab CI": ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
+    "Existing machines": ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
+}
+
+
+def recipe(heading: str) -> str:
+    """Return the recipe below a heading of the page."""
+    section = CI.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    (block,) = blocks(section, "yaml")
+    return block
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_a_recipe_is_of_the_schema_of_its_system(heading: str, tmp_path: Path) -> None:
+    """The schemas come with check-jsonschema: nothing is fetched."""
+    path = tmp_path / "recipe.yaml"
+
+    def checked(text: str) -> subprocess.CompletedProcess[str]:
+        path.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "check_jsonschema", *RECIPES[heading], str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = checked(recipe(heading))
+    assert done.returncode == 0, done.stdout
+    wrong = checked(recipe(heading).replace("script:", "scripts:").replace("runs-on:", "runs:"))
+    assert wrong.returncode == 1, "the schema tells a recipe from what is none"
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_the_shell_of_a_recipe_is_sound(heading: str) -> None:
+    lines = "\n".join(scripts(yaml.safe_load(recipe(heading))))
+    assert "labrun" in lines
+    done = subprocess.run(
+        ["shellcheck", "--shell=bash", "-"], input=f"{lines}\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_steps_of_the_job_that_needs_no_machine_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are written, with the labrun of these tests in place of the one that is installed first."""
+    (tmp_path / "lab.yaml").write_text((places.EXAMPLES / "kvm-network-lab.yaml").read_text())
+    (tmp_path / "labrun").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m labrun "$@"\n')
+    (tmp_path / "labrun").chmod(0o755)
+    steps = yaml.safe_load(recipe("GitHub Actions"))["jobs"]["file"]["steps"]
+    lines = [step["run"] for step in steps if "run" in step]
+    assert lines[0] == "pipx install labrun"
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(places.ROOT)}
+    env |= yaml.safe_load(recipe("GitHub Actions"))["jobs"]["file"]["env"]
+    for line in lines[1:]:
+        done = subprocess.run(
+            ["bash", "-e", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        assert "::error" not in done.stdout
+
+
+def test_the_instructions_of_the_image_are_known_and_its_shell_is_sound() -> None:
+    text = (places.ROOT / "release" / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    words = [line.split(maxsplit=1) for line in lines]
+    assert {word for word, _ in words} <= {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "ENTRYPOINT"}
+    assert words[0][0] == "FROM"
+    shell = "\n".join(rest for word, rest in words if word == "RUN")
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "-"], input=f"{shell}\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    stages = [rest.split()[-1] for word, rest in words if word == "FROM" and " AS " in rest]
+    copied = [match[1] for _, rest in words if (match := re.match(r"--from=(\S+)", rest))]
+    assert set(copied) <= set(stages)
 
 
 def test_the_packages_of_the_distributions_are_those_that_are_installed() -> None:

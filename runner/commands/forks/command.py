@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -87,7 +88,7 @@ def _begun_inside(session: Session, fork: Snapshot, *, wait: bool) -> list[Outco
     """Start the fork's machines, in a process inside the fork. Return their rows."""
     invocation = session.invocation
     orders = {
-        "lab": lab_path(invocation.lab),
+        "lab": str(Path(lab_path(invocation.lab)).absolute()) if invocation.lab != "-" else "-",
         "allow_outside": invocation.allow_outside,
         "timeout": invocation.timeout,
         "workers": invocation.workers,

@@ -78,6 +78,8 @@ def _imported(name: str, place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or name.split(".")[0] != error.name.split(".")[0]:
             raise UsageError(f"{name}: {_words(error)}") from error
+        if Path(name).is_file():
+            raise UsageError(f"{name} is no Python file", hint="its name has to end in .py") from error
         hint = f"for a file: labrun run ./{place}" if Path(name).exists() else "labrun run FILE.py[:TASK]"
         raise UsageError(f"{name} is neither a file nor a Python module", hint=hint) from error
     except (Exception, SystemExit) as error:

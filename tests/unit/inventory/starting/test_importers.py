@@ -21,6 +21,13 @@ SOURCES = {
     "netlab": "topology.yml",
     "vagrant": "Vagrantfile",
     "kathara": "lab.conf",
+    "containerlab-frr": "srl-frr.clab.yml",
+    "containerlab-bridge": "bridge.clab.yml",
+    "netlab-groups": "topology.yml",
+    "netlab-vlans": "topology.yml",
+    "kathara-routes": "lab.conf",
+    "kathara-ipv6": "lab.conf",
+    "vagrant-loop": "Vagrantfile",
 }
 
 

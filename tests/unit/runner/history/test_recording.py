@@ -408,8 +408,10 @@ def test_a_hypervisor_that_does_not_answer_is_a_run_that_failed(tmp_path: Path) 
     (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
     env = {"LABRUN_HYPERVISOR": uri}
     assert run_labrun("--state-dir", "state", "plan", cwd=tmp_path, env=env).returncode == 5
+    assert not (tmp_path / "state").exists(), "a plan alone is nothing to remember of a lab that is new"
+    assert run_labrun("--state-dir", "state", "verify", cwd=tmp_path, env=env).returncode == 5
     found = only_of(tmp_path / "state" / "history" / "gone.sqlite", "gone")
-    assert (found.command, found.exit_code, found.state) == ("plan", 5, "finished")
+    assert (found.command, found.exit_code, found.state) == ("verify", 5, "finished")
     assert (found.error or "").startswith(f"libvirt: cannot open {uri}: ")
 
 

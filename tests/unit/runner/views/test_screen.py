@@ -39,6 +39,27 @@ def test_a_healthy_lab_is_two_lines() -> None:
     ]
 
 
+def test_a_first_line_stands_first_however_much_is_shown() -> None:
+    """As `plan` says which hypervisor, and why."""
+    case = captured("ok")
+    why = "hypervisor: lxc:///system (KVM does not work here)"
+    scene = Scene("captured", tuple(case.lab.hosts), 2, "lxc:///system", changes=True, first=why)
+    for verbosity in (0, 1):
+        text = shown(
+            scene,
+            case.rows,
+            stream=io.StringIO(),
+            width=80,
+            height=24,
+            seconds=1.0,
+            color=False,
+            verbosity=verbosity,
+        )
+        assert text.splitlines()[:2] == [why, ""]
+    text = shown(scene, case.rows, stream=io.StringIO(), width=80, seconds=1.0, color=False, verbosity=-1)
+    assert why not in text
+
+
 def test_causes_come_last_and_the_worst_at_the_end() -> None:
     lines = screen()
     assert lines[0] == "captured · 5 hosts, 2 networks · lxc:///system"
