@@ -14,6 +14,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 │   ├── HostKeyError            exit 4   the guest's host key cannot be checked
 │   │   └── HostKeyChangedError exit 4   it presents a key other than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
+│       └── WorkerLostError     exit 4   the process that worked on the guest ended in the middle
 └── CommandError                exit 1   a script in a guest ended with an error
     └── UnreadableError         exit 4   the guest's output cannot be parsed: its state is unknown
 """
@@ -40,6 +41,7 @@ __all__ = [
     "UnreachableError",
     "UnreadableError",
     "UsageError",
+    "WorkerLostError",
 ]
 
 
@@ -164,6 +166,10 @@ class JumpHostError(TransportError):
 
 class ConnectionLostError(TransportError):
     """Report a connection that broke while a script ran. What the script did is unknown."""
+
+
+class WorkerLostError(ConnectionLostError):
+    """Report a worker that ended while it worked on the host. What it did there is unknown."""
 
 
 class CommandError(LabrunError):

@@ -11,10 +11,12 @@ from typing import Literal
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.report import Report
 
-__all__ = ["DEFAULT_WORKERS", "Format", "Invocation", "RunRecord", "new_run_id"]
+__all__ = ["DEFAULT_WORKERS", "THREADS", "Format", "Invocation", "RunRecord", "new_run_id"]
 
 Format = Literal["table", "json", "github"]
 DEFAULT_WORKERS = 32
+THREADS = "threads"
+"""The engine that needs no other processes."""
 
 
 def new_run_id(now: float | None = None) -> str:
@@ -56,6 +58,7 @@ class Invocation:
 
     ``lab_variable`` = ``lab`` is from LABRUN_LAB. ``hosts`` is the unresolved expression (``a,b,@group``).
     ``timeout`` is in seconds, None = the command's default; ``chosen_workers`` = ``workers`` is the user's.
+    ``engine`` is what the work on hosts runs on, as in ``--engine``.
     ``verbosity`` is -2 (``-qq``), -1, 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice; colour
     also needs a terminal. ``fork`` is the one to work in, None for the lab itself. ``silent`` = nothing is
     printed, for the Python API. ``history`` is a file to use instead of the lab's default, ``recording``
@@ -72,6 +75,7 @@ class Invocation:
     workers: int = DEFAULT_WORKERS
     chosen_workers: bool = False
     timeout: float | None = None
+    engine: str = THREADS
     yes: bool = False
     verbosity: int = 0
     silent: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from labrun.runner.cli.invocation import DEFAULT_WORKERS, Invocation
+from labrun.runner.cli.invocation import DEFAULT_WORKERS, THREADS, Invocation
 
 __all__ = [
     "MOST",
@@ -26,6 +27,7 @@ __all__ = [
     "invocation_of",
 ]
 
+_DASK = re.compile(r"dask://(?:[^\s/:@\[\]]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 MOST = 1_000_000
 """Bound on the absolute value of every numeric option, in seconds or items."""
 
@@ -66,6 +68,16 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     if seconds > MOST:
         raise click.BadParameter(f"{value!r} is more than {MOST} seconds.", ctx, param)
     return seconds
+
+
+def _engine(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None or value in (THREADS, "processes") or _DASK.fullmatch(value):
+        return value
+    raise click.BadParameter(f"{value!r} is not threads, processes or dask://HOST:PORT.", ctx, param)
+
+
+def _complete_engine(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in (THREADS, "processes", "dask://") if name.startswith(incomplete)]
 
 
 def _complete_lab(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -120,6 +132,13 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             type=BoundedRange(1),
             metavar="N",
             help=f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
+        ),
+        option(
+            ["--engine"],
+            callback=_engine,
+            shell_complete=_complete_engine,
+            metavar="ENGINE",
+            help="What the work runs on: threads (default), processes or dask://HOST:PORT.",
         ),
         option(["--timeout"], callback=_seconds, metavar="SECONDS", help="Time limit for each host."),
         option(
@@ -179,6 +198,7 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
         workers=given("workers") or DEFAULT_WORKERS,
         chosen_workers=bool(given("workers")),
         timeout=given("timeout"),
+        engine=given("engine") or THREADS,
         yes=bool(given("yes")),
         verbosity=_verbosity(words or _words_of(os.environ)),
         color=not (given("no_color") or os.environ.get("NO_COLOR")),

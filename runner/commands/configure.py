@@ -174,6 +174,7 @@ def configure_hosts(
         session.dial_ahead(located)
 
     from labrun.runner.engine.nornir import outcomes_of
+    from labrun.runner.engine.results import lost_hosts, read_since
     from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
 
@@ -204,9 +205,16 @@ def configure_hosts(
             digest=session.lab.digest,
             confirm_timeout=budget.confirm,
         )
+        lost = lost_hosts(result)
+        if lost and not dry_run:
+            # Nobody knows how far it came: these hosts are read, and never applied to again.
+            again = nornir.filter(filter_func=lambda host: host.name in lost)
+            result.update(again.run(configure, only=list(sections), dry_run=True))
         explain_failures(session, located, result)
     names = {host: row_names(spec, sections) for host, spec in specs.items()}
-    rows = outcomes_of(result, "configure", rows=names)
+    rows = [
+        read_since(row) if row.host in lost else row for row in outcomes_of(result, "configure", rows=names)
+    ]
     _remember_addresses(session, rows, dry_run)
     silent = [host for host in session.hosts if not names[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]

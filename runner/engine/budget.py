@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.invocation import DEFAULT_WORKERS
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
+
+if TYPE_CHECKING:
+    from nornir.core.task import MultiResult
 
 __all__ = ["CONFIRM_SECONDS", "CONNECTORS", "Budget", "OnSignal"]
 
@@ -39,6 +43,10 @@ def _nobody(_host: str) -> str:
     return ""
 
 
+def _untold(_host: str, _result: MultiResult) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
@@ -46,7 +54,8 @@ class Budget:
     ``deadline`` counts from each host's start, None = no limit. ``confirm`` is how many seconds a changed
     host waits for confirmation before it rolls back, None = it does not. ``on_signal`` sets what happens to
     hosts in progress when a signal arrives. ``gone`` tells what has become of a host's machine while the run
-    works on it, empty while it is there; it is asked often, and answers at once.
+    works on it, empty while it is there; it is asked often, and answers at once. ``settled`` is told each
+    host's result as soon as there is one, from any thread, and returns at once.
     """
 
     workers: int = DEFAULT_WORKERS
@@ -56,6 +65,7 @@ class Budget:
     rollout: Rollout = ALL_AT_ONCE
     on_signal: OnSignal = _PATIENT
     gone: Callable[[str], str] = _nobody
+    settled: Callable[[str, MultiResult], None] = _untold
 
     def __post_init__(self) -> None:
         if min(self.workers, self.connectors) < 1:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nornir.core import Nornir
-from nornir.core.plugins.runners import RunnersPluginRegister
+from nornir.core.plugins.runners import RunnerPlugin, RunnersPluginRegister
 from nornir.core.state import GlobalState
 
 from labrun.errors import (
@@ -49,8 +49,14 @@ class _NoFailedHosts(set[str]):
         """Ignore the host."""
 
 
-def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Nornir:
-    """Return a Nornir with labrun's runner and connection.
+def build_nornir(
+    inventory: Inventory,
+    budget: Budget | None = None,
+    *,
+    dry_run: bool = False,
+    runner: RunnerPlugin | None = None,
+) -> Nornir:
+    """Return a Nornir with labrun's connection and its runner, or another ``runner``.
 
     Unlike InitNornir it imports no other plugin, does not configure logging and writes no nornir.log.
     """
@@ -58,7 +64,7 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoFailedHosts()
-    nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(budget))
+    nornir = Nornir(inventory=inventory, data=state, runner=runner or BudgetRunner(budget))
     # The root logger is at DEBUG only with -vv; see runner/cli/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         from labrun.runner.engine.raw_results import RawResults

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from labrun.errors import HostKeyChangedError, LabrunError, TransportError
+from labrun.errors import HostKeyChangedError, LabrunError, TransportError, WorkerLostError
 from labrun.inventory.hosts.connections import access_of
 from labrun.inventory.hosts.locate import first_hop
 from labrun.inventory.topology.jump_hosts import jumps
@@ -55,7 +55,10 @@ def look_inside(
     failed = {
         host: error
         for host, error in results.items()
-        if isinstance(error, TransportError) and session.lab.hosts[host].machine is not None
+        if isinstance(error, TransportError)
+        # The login is not what failed there.
+        and not isinstance(error, WorkerLostError)
+        and session.lab.hosts[host].machine is not None
     }
     if not failed or not session.uri or session.invocation.interruption.came:
         return {}

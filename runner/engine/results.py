@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from nornir.core.exceptions import NornirSubTaskError
 
-from labrun.errors import ConnectionLostError, LabrunError
+from labrun.errors import ConnectionLostError, LabrunError, WorkerLostError
 from labrun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
     from nornir.core.task import AggregatedResult, MultiResult
 
-__all__ = ["cause_of", "ended_well", "is_known", "results_of"]
+__all__ = ["cause_of", "ended_well", "is_known", "lost_hosts", "read_since", "results_of"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,23 @@ def results_of(aggregated: AggregatedResult, kind: type[T]) -> dict[str, T | Bas
             raise TypeError(f"the task on {host} returned {type(value).__name__}, not {kind.__name__}")
         by_host[host] = value
     return by_host
+
+
+def lost_hosts(aggregated: AggregatedResult) -> frozenset[str]:
+    """Return the hosts whose worker was lost while it worked on them."""
+    return frozenset(
+        host for host, results in aggregated.items() if isinstance(cause_of(results), WorkerLostError)
+    )
+
+
+def read_since(row: Outcome) -> Outcome:
+    """Return the row of a host whose worker was lost as it changed it, from the row that was read since."""
+    found = {Status.OK: "as declared now", Status.WOULD_CHANGE: "not as declared now"}.get(row.status)
+    if found is None and row.exit_code == 0:
+        return row
+    return replace(
+        row, status=Status.UNKNOWN, why=f"the worker was lost; {found or row.why or row.status.value}"
+    )
 
 
 def _statuses(results: MultiResult) -> frozenset[Status]:

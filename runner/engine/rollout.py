@@ -134,6 +134,7 @@ class Agenda:
         self._lost: dict[str, str] = {}
         self._failed = 0
         self.held_back: dict[str, str] = {}
+        self.is_dropped = False
 
     @property
     def waiting(self) -> list[str]:
@@ -173,6 +174,7 @@ class Agenda:
 
     def drop(self) -> list[str]:
         """Drop all waiting hosts, so that no more begin, and return them."""
+        self.is_dropped = True
         dropped = self.waiting
         self._batches.clear()
         return dropped

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nornir.core.inventory import Host
     from nornir.core.task import Task
 
-__all__ = ["RUNNER", "BudgetRunner", "Interrupted", "NotStartedError"]
+__all__ = ["RUNNER", "BudgetRunner", "Interrupted", "NotStartedError", "stage_of"]
 
 RUNNER = "labrun-budget"
 # A task that checks its deadline gives a better reason than one that is cut off (seconds).
@@ -67,12 +67,24 @@ class BudgetRunner:
 
     def __init__(self, budget: Budget | None = None):
         self.budget = budget or Budget()
+        self._current: _Run | None = None
+        self._stopped = threading.Event()
+
+    def stop(self, *, now: bool = False) -> None:
+        """Do from another thread what a signal does to the run in progress; ``now`` = what a second one does.
+
+        The run still returns a result for every host, if only that it never began.
+        """
+        self._stopped.set()
+        run = self._current
+        if run is not None:
+            run.stop(reads=self.budget.on_signal.interruption is not None, now=now)
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
-        run = _Run(task, hosts, self.budget)
+        run = self._current = _Run(task, hosts, self.budget)
         interruption = self.budget.on_signal.interruption
-        if interruption is not None and interruption.came:
+        if self._stopped.is_set() or (interruption is not None and interruption.came):
             run.drop_waiting()
             return run.aggregated()
         try:
@@ -100,6 +112,7 @@ class _Run:
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
         self._on_signal = budget.on_signal
         self._gone = budget.gone
+        self._settled = budget.settled
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -168,6 +181,7 @@ class _Run:
         self._running.pop(host.name, None)
         self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
         self._report_end(host, result)
+        self._settled(host.name, result)
         for name, why in self._agenda.held_back.items():
             if name not in self._results:
                 self._never_began(name, why)
@@ -177,13 +191,14 @@ class _Run:
         host = self._by_name[name]
         self._results[name] = self._failed(host, NotStartedError(f"not started: {why}", host=name))
         self._report_end(host, self._results[name])
+        self._settled(name, self._results[name])
 
     @staticmethod
     def _report_end(host: Host, result: MultiResult) -> None:
         error = result[0].exception
         report(
             host.name,
-            _stage(error, result),
+            stage_of(result),
             "" if error is None else str(getattr(error, "reason", error)),
         )
 
@@ -274,6 +289,15 @@ class _Run:
             self.drop_waiting()
             self._abandon()
 
+    def stop(self, *, reads: bool, now: bool) -> None:
+        """Let no further host begin, and abandon those in progress if they only read, or ``now``."""
+        self._stopping.set()
+        self.drop_waiting()
+        if reads and not now:
+            self.wait(time.monotonic() + _LAST_MOMENT)
+        if reads or now:
+            self._abandon()
+
     def drop_waiting(self) -> None:
         with self._changed:
             self._agenda.drop()
@@ -300,7 +324,9 @@ def _closed(host: Host) -> None:
             host.close_connection(name)
 
 
-def _stage(error: BaseException | None, result: MultiResult) -> str:
+def stage_of(result: MultiResult) -> str:
+    """Return the stage of progress in which a host has ended."""
+    error = result[0].exception
     if isinstance(error, ConnectionLostError):
         return "unknown"
     if isinstance(error, TransportError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR
-from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.invocation import THREADS, Invocation
 from labrun.runner.cli.lab_file import lab_path, load, say_notices
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
     from labrun.runner.cli.scene import Scene
+    from labrun.runner.engine.shards.shard_runner import ShardRunner
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
     from labrun.tasks.provision.strays import Stray
@@ -124,6 +125,8 @@ class Session:
         from labrun.inventory.hosts.connections import access_of
         from labrun.tasks.guest.tcp import begin_to_dial
 
+        if self.invocation.engine != THREADS:
+            return  # the workers do
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
             # A host behind a jump host does not answer here, or something else does.
@@ -177,13 +180,33 @@ class Session:
         chosen = frozenset(self.hosts if hosts is None else hosts)
         gone = GoneMachines(self.lab.name, chosen if watched else (), self.machines)
         budget = replace(budget, gone=gone.why)
-        with closing_connections(inventory), gone.watching():
+        with closing_connections(inventory), gone.watching(), self._workers(budget, chosen) as runner:
             try:
-                yield build_nornir(inventory, budget, dry_run=dry_run).filter(
+                yield build_nornir(inventory, budget, dry_run=dry_run, runner=runner).filter(
                     filter_func=lambda host: host.name in chosen
                 )
             finally:
                 self._remember_ports(inventory)
+
+    @contextmanager
+    def _workers(self, budget: Budget, hosts: Collection[str]) -> Iterator[ShardRunner | None]:
+        """Yield the runner over workers, and end these afterwards; None where ``--engine`` wants none."""
+        if self.invocation.engine == THREADS:
+            yield None
+            return
+        from labrun.runner.engine.shards.choice import engine_of, shard_size
+        from labrun.runner.engine.shards.shard_runner import ShardRunner
+
+        size = shard_size()
+        engine = engine_of(self.invocation.engine, len(hosts), size)
+        if engine is None:
+            yield None
+            return
+        try:
+            engine.start()
+            yield ShardRunner(budget, engine, size, self.state.host_keys(), self.invocation.run)
+        finally:
+            engine.close()
 
     def _remember_ports(self, inventory: Inventory) -> None:
         """Record where the logins of a run have worked; an sshd may have moved with the lab file."""

@@ -21,9 +21,13 @@ from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.guest.deadline import finishing, pace
 from labrun.tasks.guest.facts.applied import read_applied
 from labrun.tasks.guest.facts.guard import Standing, goes_back, standing
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
-__all__ = ["HostRun", "converge"]
+__all__ = ["BEGUN", "HostRun", "converge"]
+
+BEGUN = "/var/lib/labrun/begun"
+"""The guest's record of the runs that have begun to change it, a folder each; the latest 20 are kept."""
 
 _GATHER_TIMEOUT = 60.0
 _NOT_SEEN = "no new login saw the change in place"
@@ -36,7 +40,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 class HostRun:
     """The job for one host: its spec, the requested sections (none = all), dry run or not.
 
-    ``run`` and ``digest`` are the run's ID and the lab file's, for the record in the guest.
+    ``run`` and ``digest`` are the run's ID and the lab file's, for the record in the guest. ``attempt`` says
+    who works on the host for the run: the guest lets only the first one begin. Without ``run`` it lets any.
     """
 
     host: str
@@ -45,6 +50,14 @@ class HostRun:
     dry_run: bool = False
     run: str = ""
     digest: str = ""
+    attempt: str = ""
+
+    def begin(self) -> str:
+        """Return shell text that ends the script unless this is the run's first attempt on the host."""
+        if not self.run:
+            return ""
+        values = {"run": self.run, "attempt": self.attempt or "unknown", "begun": BEGUN}
+        return assigned(values) + guest_script("begin_run")
 
     def look(self, transport: Transport, also: Sequence[Probe] = ()) -> Seen:
         """Gather over ``transport`` and return the facts and what is left to change.
@@ -114,7 +127,10 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if pace().stopping.is_set():
         return story.interrupted()
     report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
-    answer = _apply(transport, seen, confirmation)
+    answer = _apply(transport, seen, run.begin(), confirmation)
+    taken = answer.word("attempt-taken")
+    if taken is not None:
+        return story.taken(run.run, taken)
     refusal = confirmation.refusal(answer)
     if refusal is not None:
         return story.refused(refusal)
@@ -123,14 +139,14 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
         return _confirm(run, story, seen, answer, confirmation)
 
 
-def _apply(transport: Transport, seen: Seen, confirmation: Confirmation) -> Facts:
+def _apply(transport: Transport, seen: Seen, begin: str, confirmation: Confirmation) -> Facts:
     """Run the script; if the session broke under it the output is empty, and the new login will tell."""
     mark = marker()
     plan = seen.plan
     script = apply_script(
         [(part.section, part.apply) for part in plan.sections if part.apply],
         mark,
-        first=confirmation.first(seen),
+        first=begin + confirmation.first(seen),
         last=confirmation.last(plan),
     )
     try:

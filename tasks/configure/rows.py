@@ -53,6 +53,14 @@ class OutcomeBuilder:
             for row, item in zip(self.untouched(), self.before.items().values(), strict=True)
         ]
 
+    def taken(self, run: str, by: str) -> list[Outcome]:
+        """Return the rows if another attempt of this run has begun before: what that does is unknown here."""
+        why = f"nothing was changed: run {run} has begun here before (attempt {by})"
+        return [
+            replace(row, status=Status.UNKNOWN, why=why) if item.state == "change" else row
+            for row, item in zip(self.untouched(), self.before.items().values(), strict=True)
+        ]
+
     def borrowed(self, held: Standing, *, dry_run: bool = False) -> list[Outcome]:
         """Return the rows of a host where another run's change is pending and may still be rolled back."""
         return [

@@ -43,12 +43,14 @@ def configure(
     run: str = "",
     digest: str = "",
     confirm_timeout: int | None = None,
+    attempt: int = 1,
 ) -> Result:
     """Hold the host to the spec in its data under ``configure`` (from ``host_spec``).
 
     ``only`` names sections, none = all. ``run`` is the run's ID, ``digest`` the lab file's.
     ``confirm_timeout`` is how many seconds the host waits for labrun to confirm a change; None = the
-    change stays without that. The result is a list of outcomes. Raises a TransportError if the login
+    change stays without that. ``attempt`` counts those of the run: the guest lets one begin, however often
+    the task is started. The result is a list of outcomes. Raises a TransportError if the login
     fails. The session always uses a key: labrun has no other method, so passwords are only ever
     disabled by a user who does not need them, and the new login first proves that a login without a
     key is not offered one.
@@ -60,7 +62,9 @@ def configure(
     came_from = _Login(host, 0.0, ports, session.address)
     patience = _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout)
     anew = _Login(host, patience, ports[::-1])
-    work = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest)
+    work = HostRun(
+        host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest, f"{attempt} of {_owner()}"
+    )
     confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
     try:
