@@ -1,7 +1,7 @@
-"""Measure verify, drift and configure on hundreds or thousands of simulated hosts: CPU and memory of the client.
+"""Measure verify, drift and configure on thousands of simulated hosts: CPU and memory of the client.
 
-The hosts are :mod:`benchmarks.simulated_hosts`. Every process of the client counts, its children as well; the
-simulator is counted apart. Wall seconds say something on a quiet machine only: the simulator shares it.
+The hosts are :mod:`benchmarks.simulated_hosts`. Every process of the client counts, its children as well;
+the simulator is counted apart. Wall seconds say something on a quiet machine only: the simulator shares it.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Figure:
         return 1000 * self.cpu / self.hosts
 
 
-def lab_text(hosts: int, port: int, directory: Path) -> str:
+def lab_text(hosts: int, port: int) -> str:
     """Return a lab of existing machines, each at an address of loopback, with settings and no networks."""
-    login = f"{{user: lab, port: {port}, identity: {directory}/key, known_hosts: {directory}/known_hosts}}"
-    lines = ["name: simulated", "hosts:"]
-    settings = f"sysctl: {{net.ipv4.ip_forward: 0}}, ssh: {login}"
-    lines += [f"  h{number:05}: {{address: {_address(number)}, {settings}}}" for number in range(hosts)]
+    login = f"{{user: lab, port: {port}, identity: key, known_hosts: known_hosts}}"
+    values = "{net.ipv4.ip_forward: 1, net.ipv4.conf.all.rp_filter: 2, net.ipv4.conf.default.rp_filter: 2}"
+    lines = [f"name: simulated-{port}", f"defaults: {{ssh: {login}, sysctl: {values}}}", "hosts:"]
+    lines += [f"  h{number:05}: {{address: {_address(number)}}}" for number in range(hosts)]
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +112,7 @@ def simulated(directory: Path, hosts: int) -> Iterator[Simulated]:
         port = int(process.stdout.readline())
         known = (f"[{_address(number)}]:{port} {public['host_key']}\n" for number in range(hosts))
         (directory / "known_hosts").write_text("".join(known), encoding="utf-8")
-        (directory / "lab.yaml").write_text(lab_text(hosts, port, directory), encoding="utf-8")
+        (directory / "lab.yaml").write_text(lab_text(hosts, port), encoding="utf-8")
         yield Simulated(directory, process)
     finally:
         process.kill()
@@ -198,7 +198,9 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, nargs="+", default=[100, 300, 1000, 5000], metavar="N")
     parser.add_argument("--command", action="append", choices=list(COMMANDS), default=[])
     parser.add_argument("--engine", action="append", default=[], help="as labrun's --engine; may be repeated")
-    help_ = "a process of the client that labrun does not start itself, such as a Dask worker; may be repeated"
+    help_ = (
+        "a process of the client that labrun does not start itself, such as a Dask worker; may be repeated"
+    )
     parser.add_argument("--beside", action="append", type=int, default=[], metavar="PID", help=help_)
     found = parser.parse_args()
     figures = []

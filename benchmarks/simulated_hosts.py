@@ -1,8 +1,8 @@
 """Hosts that are not there: one SSH server on loopback that answers labrun's scripts with recorded output.
 
-Each address of 127.0.0.0/8 is a host of its own to whoever logs in. What travels is what travels otherwise: a real
-login, a real script, a real answer; only the shell is missing. So many hosts cost their processor next to nothing,
-and what labrun itself costs can be measured.
+Each address of 127.0.0.0/8 is a host of its own to whoever logs in. What travels is what travels otherwise:
+a real login, a real script, a real answer; only the shell is missing. So thousands of hosts cost the machine
+little, and what labrun itself costs can be measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 import resource
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import asyncssh
@@ -35,7 +34,7 @@ _TURN = re.compile(rb"\nprintf '\\n%s %s\\n' (labrun-[0-9a-f]{24}) \$\?; printf 
 
 def recorded_answer() -> bytes:
     """Return what a configured host printed once, for everything that verify, drift and configure ask."""
-    healthy = json.loads((places.RECORDED / "collect" / "healthy.json").read_text(encoding="utf-8"))["a"]
+    healthy = json.loads((places.RECORDED / "collect" / "healthy.json").read_text(encoding="utf-8"))["r"]
     folder = places.RECORDED / "configure" / "host-configured"
     configured = (folder / "gathered.txt").read_text(encoding="utf-8")
     frames = _frames(configured, "labrun-case") | _frames(healthy["stdout"], healthy["mark"])
@@ -142,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -25,11 +25,14 @@ def targets_of(lab: Lab, source: str, *, full: bool = False) -> tuple[str, ...]:
     In a large lab these are the hosts 1, 2, 4, 8 ... places further in the file, which begins again after
     its last host, and the targets of declared traces. So each host is tried by as many as it tries, near
     ones in its own network and far ones in others, and a chain of tried pairs leads from any host to any
-    other. Hosts without an address in the file are left out. Raises KeyError for an unknown name.
+    other; hosts without an address in the file are left out. A host without a NIC in the file never has any
+    pairs. Raises KeyError for an unknown name.
     """
-    own = lab.hosts[source].name
+    own = lab.hosts[source]
+    if not own.interfaces:
+        return ()
     if full or not is_large(lab):
-        return tuple(name for name in lab.hosts if name != own)
+        return tuple(name for name, host in lab.hosts.items() if host is not own and host.interfaces)
     ring, places = _ring(lab, 4)
     chosen = {t.target for t in instances_of(lab, source) if t.check.kind == "trace" and t.target is not None}
     if (place := places.get(source)) is not None:

@@ -240,7 +240,8 @@ def _keep_evidence(
     for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
         result = results[host]
         if not isinstance(result, BaseException):
-            recording.attach(host, secrets_of(specs[host].configure).mask(evidence_of(result)))
+            text = evidence_of(result) if recording.has_room else None
+            recording.attach(host, secrets_of(specs[host].configure).mask(text))
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
@@ -312,13 +313,12 @@ def _logs(
     if not hosts:
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
-    since = {
-        host: min(
-            last_ok.get((row.host, row.section, row.name), 0.0) for row in differing if row.host == host
-        )
-        for host in hosts
-    }
-    chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
+    since: dict[str, float] = {}
+    for row in differing:
+        at = last_ok.get((row.host, row.section, row.name), 0.0)
+        since[row.host] = min(at, since.get(row.host, at))
+    logged = frozenset(hosts)
+    chosen = nornir.filter(filter_func=lambda host: host.name in logged)
     results = chosen.run(read_log, since=since, user=users, key=_fingerprint(session))
     return {
         host: log.masked(secrets_of(seen.specs[host]))

@@ -202,10 +202,11 @@ def gather_captures(
         with session.engine(located, budget, data, hosts=running, watched=True) as nornir:
             results: RawResults = results_of(nornir.run(collect), dict)
         glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))
-    if evidence and session.invocation.recording.is_kept:
+    recording = session.invocation.recording
+    if evidence and recording.is_kept:
         for host, result in results.items():
             if not isinstance(result, BaseException):
-                session.invocation.recording.attach(host, evidence_of(result))
+                recording.attach(host, evidence_of(result) if recording.has_room else None)
     with judging_time(session.invocation.timeout):
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
