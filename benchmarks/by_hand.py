@@ -61,6 +61,12 @@ effective=$(sshd -T)
 """
 _CHECK_END = '[ -z "$differs" ] || exit 10\n'
 
+# A NIC that is down cannot be reapplied.
+_PROFILE = (
+    "nmcli connection reload && for nic in $(nmcli -g DEVICE,TYPE device | sed -n 's/:ethernet$//p'); do"
+    " nmcli device reapply $nic || nmcli device connect $nic || exit 1; done"
+)
+
 _APPLY = r"""
 PATH=$PATH:/usr/sbin:/sbin
 for kind in "$@"; do
@@ -119,11 +125,10 @@ _IN_FORCE = {"profile": _profile, "sysctl": _sysctl, "sshd": _sshd}
 def _apply_script(work: HostWork) -> str:
     paths = {work.kind(path): path for path in work.write}
     removal = "".join(f"rm -f {shlex.quote(path)}; " for path in work.remove)
-    cases = [
-        f"    {kind}) {removal if kind == 'profile' else ''}{APPLY[kind].format(path=path)} ;;"
-        for kind, path in paths.items()
-    ]
-    return _APPLY.replace("{cases}", "\n".join(cases))
+    lines = {kind: APPLY[kind].format(path=path) for kind, path in paths.items()}
+    lines["profile"] = removal + _PROFILE
+    cases = "\n".join(f"    {kind}) {line} ;;" for kind, line in lines.items())
+    return _APPLY.replace("{cases}", cases)
 
 
 def push_archive(work: HostWork) -> bytes:

@@ -195,6 +195,7 @@ GROUPS = (
     _group("work10", _work(10, 154)),
     _group("work20", _work(20, 154)),
     _group("work50", _work(50, 154)),
+    _group("work100", _work(100, 154)),
     _group("peers10", peer_cases(10, 154)),
     _group("peers50", peer_cases(50, 154)),
     _group("vms", _machines(5, 158)),
