@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.checks import instances_of
+from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.wiring import Version, per_lab, wiring
 
-__all__ = ["WHOLE", "is_large", "targets_of"]
+__all__ = ["WHOLE", "concerned", "is_large", "targets_of"]
 
 WHOLE = 256
 """Up to this many hosts every ordered pair is tried. 5,000 hosts would have 25 million of them."""
@@ -42,6 +43,24 @@ def targets_of(lab: Lab, source: str, *, full: bool = False) -> tuple[str, ...]:
             step *= 2
     order = _order(lab, 4)
     return tuple(sorted(chosen - {source}, key=order.__getitem__))
+
+
+def concerned(lab: Lab, hosts: Collection[str], *, full: bool = False) -> frozenset[str]:
+    """Return the hosts that must be read for the rows of ``hosts``, which have to be known.
+
+    Why a path fails is often seen on another host. In a large lab that is the other end or a host on the
+    way there and back; in a smaller one all are read.
+    """
+    if not is_large(lab) or len(hosts) == len(lab.hosts):
+        return frozenset(lab.hosts)
+    found, expected = set(hosts), expectations(lab)
+    for source in hosts:
+        tried = {*targets_of(lab, source, full=full), *(t.target for t in instances_of(lab, source))}
+        for target in tried & lab.hosts.keys() - {source}:
+            for version in expected.versions(source, target):
+                way = expected.path(source, target, version).way
+                found |= {target, *way.through, *way.back}
+    return frozenset(found & lab.hosts.keys())
 
 
 @per_lab

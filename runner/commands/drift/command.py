@@ -172,10 +172,11 @@ def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
 def look(session: Session) -> Drift:
     """Read and judge everything, with the lab's lock held: one login and one script per host.
 
-    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
+    Hosts beyond ``--hosts`` are read as well: the reason why a host's path fails is often found on another
     host.
     """
     from labrun.inventory.hosts.locate import no_logins
+    from labrun.inventory.topology.targets import concerned
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.from_inside import without_login
@@ -191,7 +192,8 @@ def look(session: Session) -> Drift:
     off = _off(plan)
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
-    running = [host for host in lab.hosts if host not in off]
+    read = concerned(lab, session.hosts)
+    running = [host for host in lab.hosts if host in read and host not in off]
     budget = session.budget(_deadline(specs), reads=True)
     located = session.locate()
     with (

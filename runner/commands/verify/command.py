@@ -90,10 +90,12 @@ def command(
 
 def verify_rows(session: Session, *, full: bool = False, evidence: bool = True) -> list[Outcome]:
     """Return every row of `verify` for the session's hosts."""
+    from labrun.inventory.topology.targets import concerned
     from labrun.tasks.collect.judge import judge
     from labrun.tasks.judging import judging_time
 
-    captures = gather_captures(session, full=full, evidence=evidence)
+    read = concerned(session.lab, session.hosts, full=full)
+    captures = gather_captures(session, full=full, only=read, evidence=evidence)
     with judging_time(session.invocation.timeout):
         rows = judge(session.lab, captures, session.hosts, full=full)
     return rows + _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
@@ -169,8 +171,7 @@ def gather_captures(
 ) -> Mapping[str, Capture | Unreachable]:
     """Return the capture of every host of the lab, or of the hosts in ``only``.
 
-    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
-    host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
+    ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
     the output is kept with the run.
     """
     from labrun.inventory.hosts.locate import no_logins

@@ -9,7 +9,7 @@ import pytest
 
 from labrun.inventory.check_model import Check
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.targets import WHOLE, is_large, targets_of
+from labrun.inventory.topology.targets import WHOLE, concerned, is_large, targets_of
 from tests.unit.small_labs import host, lab, network
 
 _FAR = 512
@@ -79,3 +79,25 @@ def test_an_unknown_host_is_an_error_on_request_of_all_as_well() -> None:
     for full in (False, True):
         with pytest.raises(KeyError):
             targets_of(of, "nobody", full=full)
+
+
+def test_in_a_small_lab_everybody_is_read_for_one_host() -> None:
+    of = row_of(WHOLE)
+    assert concerned(of, ["h3"]) == frozenset(of.hosts)
+
+
+def test_in_a_large_lab_those_are_read_that_its_paths_lead_to_and_through() -> None:
+    nets = [network(f"n{i}", f"10.{i}.0.0/16") for i in range(3)]
+    routers = [
+        host("r0", {"n0": "10.0.9.1/16", "n1": "10.1.9.1/16"}, "router"),
+        host("r1", {"n1": "10.1.9.2/16", "n2": "10.2.9.2/16"}, "router"),
+    ]
+    ends = [host(f"h{i}", {f"n{2 * (i > 99)}": f"10.{2 * (i > 99)}.1.{1 + i % 100}/16"}) for i in range(200)]
+    alone = [host(f"x{i}", {}) for i in range(WHOLE)]
+    of = lab(nets, [*routers, *ends, *alone])
+    near = {f"h{place}" for place in (98, 99, 101, 105, 113, 129, 161, 23)}
+    assert set(targets_of(of, "h97")) == near
+    assert concerned(of, ["h97"]) == {"h97", "r0", "r1", *near}
+    assert concerned(of, ["x1"]) == {"x1"}
+    assert concerned(of, tuple(of.hosts)) == frozenset(of.hosts)
+    assert concerned(of, ["h97"], full=True) == {name for name, each in of.hosts.items() if each.interfaces}
