@@ -211,7 +211,6 @@ class Session:
             yield None
             return
         try:
-            engine.start()
             yield ShardRunner(budget, engine, size, self.state.host_keys(), self.invocation.run)
         finally:
             engine.close()

@@ -16,7 +16,7 @@ ip route; cat /proc/sys/net/ipv4/ip_default_ttl
 nmcli -t -f UUID,DEVICE,STATE connection show --active | grep -v :lo:
 sshd -T | sort
 nft list ruleset; ls /etc/labrun /etc/systemd/system | grep labrun-nft; ls /run | grep labrun-guard
-ls -A /var/lib/labrun | grep -v rolled-back
+ls -A /var/lib/labrun | grep -vE 'rolled-back|^begun$'
 systemctl list-units --all --no-legend 'labrun-guard-*'
 busctl get-property org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
 org.freedesktop.NetworkManager Checkpoints

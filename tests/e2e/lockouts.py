@@ -33,7 +33,7 @@ grep -rsm1 '' /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4
 nmcli -t -f NAME,DEVICE,STATE connection show --active | grep -v :lo: | sort
 sshd -T | sort; dpkg-query -W -f '${Package}\n' | sort | sha256sum
 find / -xdev '(' -name '.labrun-*' -o -name '*labrun-guard*' ')' -not -path '/proc/*' 2>/dev/null
-ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^files$'
+ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^(files|begun)$'
 true
 """
 

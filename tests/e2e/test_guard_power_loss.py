@@ -21,7 +21,7 @@ hosts:
 # A restarted kernel numbers sockets and processes anew; everything that configure holds is here.
 STATE = """\
 cd /etc; grep -r . NetworkManager/system-connections ssh/sshd_config.d sysctl.d
-ls systemd/system systemd/system/sysinit.target.wants /var/lib/labrun
+ls systemd/system systemd/system/sysinit.target.wants; ls /var/lib/labrun | grep -v begun
 ip -brief -4 address show scope global; ip route; sshd -T | sort
 """
 

@@ -48,7 +48,8 @@ systemctl -q enable --now systemd-networkd
 """
 # By other commands than labrun's own. An address gets its route's metric only when systemd-networkd adds it.
 STATE = r"""
-cd /; grep -rs . etc/systemd/network; ls -A /var/lib/labrun | grep -v rolled-back; ls /run | grep labrun-guard
+cd /; grep -rs . etc/systemd/network
+ls -A /var/lib/labrun | grep -vE 'rolled-back|^begun$'; ls /run | grep labrun-guard
 ip -brief address show scope global | sed 's/@[^ ]*//; s/ metric [0-9]*//g' | tr -s ' '
 ip route | sed '/proto kernel/s/ metric [0-9]*//'
 ip -6 route | sed 's/ expires [^ ]*//; /proto kernel/s/ metric [0-9]*//'

@@ -60,6 +60,7 @@ class Dispatch:
         self._shards: dict[str, Shard] = {}
         self._arrivals: SimpleQueue[Arrival] = SimpleQueue()
         self._here: list[BudgetRunner] = []
+        self._here_load = 0
         self._numbers = numbers
         self._is_checked = False
 
@@ -73,15 +74,31 @@ class Dispatch:
         """Return the number of workers that are there, at least 1: this process is always."""
         return max(1, len(self._loads))
 
-    def room(self) -> int:
-        """Return how many hosts may begin so that every worker has one shard at most."""
-        idle = sum(load == 0 for load in self._loads.values())
-        return self._size * idle if self._loads else self._size
+    def fitting(self, waiting: list[Host], here: int) -> list[Host]:
+        """Take from ``waiting`` the hosts that may begin, and return them.
+
+        Each worker has one shard at most, and no more than ``here`` hosts are worked on in this process.
+        """
+        rooms = {
+            True: self._size * sum(load == 0 for load in self._loads.values()),
+            False: here - self._here_load,
+        }
+        chosen: list[Host] = []
+        left: list[Host] = []
+        for host in waiting:
+            travels = self._travels(host)
+            (chosen if rooms[travels] > 0 else left).append(host)
+            rooms[travels] -= 1
+        waiting[:] = left
+        return chosen
+
+    def _travels(self, host: Host) -> bool:
+        return host.name in self._hosts and bool(self._loads)
 
     def begin(self, hosts: Sequence[Host], budget: Budget, attempt: int = 1) -> None:
         """Begin to work on hosts, each where it may and where there is the least to do."""
-        travel = [host for host in hosts if host.name in self._hosts and self._loads]
-        here = [host for host in hosts if host not in travel]
+        travel = [host for host in hosts if self._travels(host)]
+        here = [host for host in hosts if not self._travels(host)]
         if here:
             self._begin_here(here, budget)
         size = min(self._size, math.ceil(len(travel) / self.count)) if travel else 1
@@ -114,6 +131,7 @@ class Dispatch:
 
         runner = BudgetRunner(replace(budget, rollout=ALL_AT_ONCE, settled=settled))
         self._here.append(runner)
+        self._here_load += len(hosts)
         threading.Thread(target=runner.run, args=(self._task, list(hosts)), daemon=True).start()
 
     def next(self, seconds: float) -> Arrival | None:
@@ -122,7 +140,9 @@ class Dispatch:
             arrival = self._arrivals.get(timeout=seconds)
         except Empty:
             return None
-        if isinstance(arrival, HostOutcome):
+        if isinstance(arrival, tuple):
+            self._here_load -= 1
+        elif isinstance(arrival, HostOutcome):
             worker = self._shards[arrival.shard].worker
             if arrival.lost:
                 self._loads.pop(worker, None)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from nornir.core.inventory import ConnectionOptions, Defaults, Host
 
 from labrun.inventory.hosts.connections import JUMP, OPTIONS
-from labrun.runner.engine.shards.codec import encode
+from labrun.runner.engine.shards.codec import NAMED, encode
 from labrun.runner.engine.shards.messages import HostSpec
 from labrun.tasks.guest.inside import OPENER
 
 __all__ = ["has_secrets", "host_of", "spec_of", "why_it_stays"]
 
+# What the way through a jump host needs of the data that it has.
+_WHERE: Final = ("labrun_expected", "labrun_former", "labrun_unreachable")
 _KEY: Final = "key_file"
 _KNOWN: Final = "alt_key_file"
 _ALIAS: Final = "host_key_alias"
@@ -28,7 +30,10 @@ def why_it_stays(host: Host) -> str:
     if has_secrets(host.data):
         return "its settings have secrets, which are not sent"
     try:
-        encode({key: value for key, value in host.data.items() if key != JUMP})
+        for key, value in host.data.items():
+            # What has a name there travels; a large lab's are long, and made into JSON once is enough.
+            if key != JUMP and NAMED.get(type(value).__name__) != type(value).__module__:
+                encode(value)
     except TypeError as error:
         return str(error)
     return ""
@@ -50,12 +55,18 @@ def spec_of(host: Host, host_keys: Mapping[str, str]) -> HostSpec:
         host_keys=(key,) if key else (),
         options=options,
         data={name: value for name, value in host.data.items() if name not in (JUMP, OPENER)},
-        jump=spec_of(jump, host_keys) if jump is not None else None,
+        jump=_jump_of(jump, host_keys) if jump is not None else None,
     )
 
 
-def host_of(spec: HostSpec, folder: Path) -> Host:
-    """Return the host for Nornir. Where no file of known hosts is named, one is written into ``folder``."""
+def _jump_of(jump: Host, host_keys: Mapping[str, str]) -> HostSpec:
+    """Return a jump host without the input of its own task, which may be long and have secrets."""
+    spec = spec_of(jump, host_keys)
+    return replace(spec, data={name: spec.data[name] for name in _WHERE if name in spec.data})
+
+
+def host_of(spec: HostSpec, folder: Callable[[], Path]) -> Host:
+    """Return the host for Nornir. Where no file of known hosts is named, one is written into ``folder()``."""
     options = dict(spec.options)
     if spec.key_file is not None:
         options[_KEY] = spec.key_file
@@ -76,10 +87,10 @@ def host_of(spec: HostSpec, folder: Path) -> Host:
     )
 
 
-def _known_hosts(spec: HostSpec, folder: Path) -> str | None:
+def _known_hosts(spec: HostSpec, folder: Callable[[], Path]) -> str | None:
     if not spec.host_keys:
         return None
-    path = folder / f"{spec.name}.known_hosts"
+    path = folder() / f"{spec.name}.known_hosts"
     name = spec.options.get(_ALIAS) or spec.address
     path.write_text("".join(f"{name} {key}\n" for key in spec.host_keys), encoding="ascii")
     return str(path)

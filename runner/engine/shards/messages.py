@@ -34,7 +34,7 @@ class HostSpec:
     worker, None = those of its user. ``host_keys`` are the keys that the host may present, each as type and
     base64; a worker uses them where ``known_hosts`` is None. ``options`` are those of labrun's login, plain
     values by name. ``data`` is the host's data in Nornir, the input of the task with it, in types that the
-    codec knows. ``jump`` is the host that it is reached through.
+    codec knows. ``jump`` is the host that it is reached through, without the input of a task.
     """
 
     name: str

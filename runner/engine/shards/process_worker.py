@@ -16,7 +16,7 @@ from labrun.runner.engine.shards.messages import Shard
 from labrun.runner.engine.shards.versions import own_versions
 from labrun.runner.engine.shards.work import ShardWork
 
-__all__ = ["CANCEL", "END", "READY", "RUN", "WORKING", "main"]
+__all__ = ["ALIVE", "BEAT", "CANCEL", "END", "READY", "RUN", "WORKING", "main"]
 
 RUN: Final = "run"
 """To the worker, with a shard."""
@@ -26,6 +26,9 @@ READY: Final = "ready"
 """From the worker, with its versions; it is the first."""
 WORKING: Final = "event"
 """From the worker, with an event."""
+ALIVE: Final = "alive"
+"""From the worker, every :data:`BEAT` seconds: it is not stopped."""
+BEAT: Final = 5.0
 END: Final = "end"
 """From the worker, with the name of a shard that is over."""
 
@@ -56,6 +59,7 @@ def main() -> NoReturn:
     logging.getLogger().addHandler(logging.NullHandler())
     work = ShardWork()
     output.send(READY, own_versions())
+    threading.Thread(target=_beat, args=(output,), name="labrun-beat", daemon=True).start()
     for line in sys.stdin.buffer:
         kind, value = from_line(line)
         if kind == CANCEL:
@@ -65,6 +69,13 @@ def main() -> NoReturn:
     work.tidy()
     # Daemon threads may hang in a system call.
     os._exit(0)
+
+
+def _beat(output: _Output) -> NoReturn:
+    never = threading.Event()
+    while True:
+        never.wait(BEAT)
+        output.send(ALIVE, None)
 
 
 def _run(work: ShardWork, shard: Shard, output: _Output) -> None:

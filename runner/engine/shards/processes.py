@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from labrun.errors import LabrunError
 from labrun.runner.engine.shards.codec import from_line, to_line
 from labrun.runner.engine.shards.messages import Event, HostOutcome, Shard, Versions
-from labrun.runner.engine.shards.process_worker import CANCEL, END, READY, RUN, WORKING
+from labrun.runner.engine.shards.process_worker import BEAT, CANCEL, END, READY, RUN, WORKING
 
 __all__ = ["ProcessEngine"]
 
@@ -22,6 +22,7 @@ _MODULE: Final = "labrun.runner.engine.shards.process_worker"
 _PATIENCE: Final = 120.0
 # It ends by itself once its input has ended (seconds).
 _LAST_MOMENT: Final = 2.0
+_MOST_BEATS: Final = 12
 _Stream: TypeAlias = "SimpleQueue[tuple[str, Event | None]]"
 # The events of shards, each with the shard's name; None = it is over.
 
@@ -34,13 +35,13 @@ class ProcessEngine:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._workers: dict[str, _Worker] = {}
 
     def start(self) -> Sequence[str]:
         """Start the processes and return their names; they may still be importing."""
         if not self._workers:
-            self._workers = {worker.name: worker for worker in map(_Worker, range(1, self._count + 1))}
+            self._workers = {worker.name: worker for worker in map(_Worker, range(1, self.count + 1))}
         return tuple(self._workers)
 
     def versions(self) -> Mapping[str, Versions]:
@@ -53,8 +54,13 @@ class ProcessEngine:
         left = {shard.name: {host.name for host in shard.hosts} for shard in shards}
         for shard in shards:
             self._workers[shard.worker].run(shard, events)
+        silence = _Silence({shard.worker: self._workers[shard.worker] for shard in shards})
         while left:
-            shard_name, event = events.get()
+            try:
+                shard_name, event = events.get(timeout=BEAT)
+            except Empty:
+                silence.note()
+                continue
             if event is None:
                 for host in sorted(left.pop(shard_name, ())):
                     yield HostOutcome(shard_name, host, lost=True, failed=True)
@@ -80,6 +86,26 @@ class ProcessEngine:
         return {name: worker.process.pid for name, worker in self._workers.items()}
 
 
+class _Silence:
+    """How long the workers of a stream have said nothing: one that is stopped is as good as lost."""
+
+    def __init__(self, workers: Mapping[str, _Worker]) -> None:
+        self._workers = workers
+        self._lines = {name: worker.lines for name, worker in workers.items()}
+        self._beats = dict.fromkeys(workers, 0)
+
+    def note(self) -> None:
+        """Note that nothing came for a beat, and kill a worker that was silent for too many.
+
+        Beats are counted, not seconds: this process may have been stopped itself.
+        """
+        for name, worker in self._workers.items():
+            self._beats[name] = self._beats[name] + 1 if worker.lines == self._lines[name] else 0
+            self._lines[name] = worker.lines
+            if self._beats[name] >= _MOST_BEATS and worker.has_started:
+                worker.process.kill()
+
+
 class _Worker:
     """One process, and the thread that reads from it."""
 
@@ -97,6 +123,7 @@ class _Worker:
         self._streams: dict[str, _Stream] = {}
         self._versions: Versions | None = None
         self._is_lost = False
+        self.lines = 0
         self._reader = threading.Thread(target=self._read, name=f"labrun-{self.name}", daemon=True)
         self._reader.start()
 
@@ -107,6 +134,10 @@ class _Worker:
                 how = "ended before it had started" if self._is_lost else f"did not start in {_PATIENCE:g} s"
                 raise LabrunError(f"{self.name} {how}", step="engine", hint="--engine threads needs none")
             return self._versions
+
+    @property
+    def has_started(self) -> bool:
+        return self._versions is not None
 
     def run(self, shard: Shard, events: _Stream) -> None:
         with self._changed:
@@ -130,6 +161,7 @@ class _Worker:
         assert self.process.stdout is not None
         try:
             for line in self.process.stdout:
+                self.lines += 1
                 self._heard(*from_line(line))
         except (OSError, ValueError, TypeError):
             pass  # half a line, of a process that was killed as it wrote

@@ -42,6 +42,7 @@ class ShardedRun:
         self._agenda = Agenda(list(self._hosts), budget.rollout)
         self._running: dict[str, int] = {}
         self._again: list[Host] = []
+        self._waiting: list[Host] = []
         self._results: dict[str, MultiResult] = {}
 
     def aggregated(self) -> AggregatedResult:
@@ -73,29 +74,31 @@ class ShardedRun:
             self._cut_gone()
 
     def _begin(self) -> None:
-        chosen: list[Host] = []
-        free = self._free()
-        while len(chosen) < free and (name := self._agenda.begin()) is not None:
-            self._running[name] = 1
-            chosen.append(self._hosts[name])
+        for host in (chosen := self._chosen()):
+            self._running[host.name] = 1
         if chosen:
             self._dispatch.begin(chosen, self._budget)
         if self._again:
             self._dispatch.begin(self._again, self._budget, _MOST_ATTEMPTS)
             self._again = []
 
-    def _free(self) -> int:
-        """Return how many hosts may begin now.
+    def _chosen(self) -> list[Host]:
+        """Return the hosts that begin now.
 
         Where one host's end decides on others, they begin one by one as in a single process; where any number
-        may fail, in each worker. Otherwise each worker gets a shard as soon as it has none.
+        may fail, in each worker. Otherwise a worker gets a shard as soon as it has none.
         """
-        rollout = self._budget.rollout
-        if rollout.max_fail is not None:
-            return self._budget.workers - len(self._running)
-        if rollout.canary is not None or rollout.groups or rollout.after:
-            return self._budget.workers * self._dispatch.count - len(self._running)
-        return self._dispatch.room()
+        rollout, workers = self._budget.rollout, self._budget.workers
+        is_strict = rollout.canary is not None or rollout.groups or rollout.after
+        if rollout.max_fail is None and not is_strict:
+            while (name := self._agenda.begin()) is not None:
+                self._waiting.append(self._hosts[name])
+            return self._dispatch.fitting(self._waiting, workers)
+        free = workers * (self._dispatch.count if rollout.max_fail is None else 1) - len(self._running)
+        chosen: list[Host] = []
+        while len(chosen) < free and (name := self._agenda.begin()) is not None:
+            chosen.append(self._hosts[name])
+        return chosen
 
     def _arrived(self, outcome: HostOutcome) -> None:
         host = self._hosts[outcome.host]
@@ -195,6 +198,7 @@ class ShardedRun:
 
     def _drop_waiting(self) -> None:
         self._agenda.drop()
+        self._waiting, self._again = [], []
         for name in self._hosts:
             if name not in self._results and name not in self._running:
                 self._never_began(name, "interrupted before it started")

@@ -7,7 +7,9 @@ import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import MultiResult
@@ -36,7 +38,7 @@ class ShardWork:
     """The shards of one worker process. Each runs in the thread that calls :meth:`run`, several at a time."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="labrun-worker-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._changed = threading.Lock()
         self._runs: dict[str, BudgetRunner] = {}
         self._stopped = False
@@ -58,7 +60,7 @@ class ShardWork:
                 send(made)
 
         try:
-            hosts = {spec.name: host_of(spec, Path(self._folder.name)) for spec in shard.hosts}
+            hosts = {spec.name: host_of(spec, self._place) for spec in shard.hosts}
             with self._progress.to(shard, send):
                 self._work(
                     shard, hosts, lambda host, result: outcome(host, _outcome(shard, hosts[host], result))
@@ -66,6 +68,13 @@ class ShardWork:
         except Exception as error:  # noqa: BLE001 - the controller has to hear of every host
             for spec in shard.hosts:
                 outcome(spec.name, HostOutcome(shard.name, spec.name, failure=failure_of(error), failed=True))
+
+    def _place(self) -> Path:
+        """Return a folder of the worker's own, which is made when the first host needs it."""
+        with self._changed:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="labrun-worker-")
+            return Path(self._folder.name)
 
     def _work(
         self, shard: Shard, hosts: dict[str, Host], settled: Callable[[str, MultiResult], None]
@@ -88,18 +97,19 @@ class ShardWork:
             if self._stopped:
                 runner.stop()
         try:
-            nornir.run(task_of(ref.function), **ref.params)
+            task = task_of(ref.function)
+            also: dict[str, Any] = {"attempt": ref.attempt} if "attempt" in signature(task).parameters else {}
+            nornir.run(task, **ref.params, **also)
         finally:
             with self._changed:
                 del self._runs[shard.name]
-                is_last = not self._runs
             _close(hosts)
-            if is_last:
-                SHARED.close()
 
     def tidy(self) -> None:
-        """Remove what the worker keeps on disk."""
-        self._folder.cleanup()
+        """Log out of jump hosts, which all shards share, and remove what the worker keeps on disk."""
+        SHARED.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def cancel(self, *, now: bool = False) -> None:
         """Let no further host begin in any shard; ``now`` also abandons changes in progress."""

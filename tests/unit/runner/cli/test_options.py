@@ -32,6 +32,9 @@ from tests.unit.command_line import offer
         (["demo", "--hosts", "a", "--hosts", "b"], "hosts", "b"),
         (["demo"], "workers", DEFAULT_WORKERS),
         (["--workers", "4", "demo", "--workers", "7"], "workers", 7),
+        (["demo"], "engine", "threads"),
+        (["--engine", "threads", "demo", "--engine", "processes"], "engine", "processes"),
+        (["demo", "--engine", "dask://[fe80::1]:8786"], "engine", "dask://[fe80::1]:8786"),
         (["demo"], "timeout", None),
         (["demo", "--timeout", "1.5"], "timeout", 1.5),
         (["demo"], "yes", False),
@@ -65,6 +68,7 @@ def test_an_option_counts_wherever_it_stands(
         ("LABRUN_HOSTS", "a,b", "hosts", "a,b"),
         ("LABRUN_FORMAT", "json", "format", "json"),
         ("LABRUN_WORKERS", "3", "workers", 3),
+        ("LABRUN_ENGINE", "processes", "engine", "processes"),
         ("LABRUN_TIMEOUT", "9", "timeout", 9.0),
         ("LABRUN_YES", "1", "yes", True),
         ("LABRUN_YES", "0", "yes", False),
@@ -138,6 +142,14 @@ def test_a_passthrough_command_keeps_what_follows_its_argument(monkeypatch: pyte
     ("args", "message"),
     [
         (["demo", "--workers", "0"], "Invalid value for '--workers': 0 is not in the range x>=1"),
+        (
+            ["demo", "--engine", "forks"],
+            "Invalid value for '--engine': 'forks' is not threads, processes or dask://HOST:PORT",
+        ),
+        (
+            ["demo", "--engine", "dask://hv"],
+            "Invalid value for '--engine': 'dask://hv' is not threads, processes or dask://HOST:PORT",
+        ),
         (
             ["demo", "--timeout", "-1"],
             "Invalid value for '--timeout': '-1' is not a number of seconds above 0",

@@ -13,7 +13,7 @@ import pytest
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
-from labrun.errors import ConnectionLostError, WorkerLostError
+from labrun.errors import ConnectionLostError, HypervisorError, LabrunError, WorkerLostError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.commands.exec import run_command
@@ -22,14 +22,16 @@ from labrun.runner.engine.nornir import outcomes_of
 from labrun.runner.engine.results import cause_of
 from labrun.runner.engine.rollout import MaxFail, Rollout
 from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
-from labrun.runner.engine.shards import tasks
-from labrun.runner.engine.shards.messages import Event, Shard
+from labrun.runner.engine.shards import processes, tasks
+from labrun.runner.engine.shards.messages import Event, Shard, Versions
 from labrun.runner.engine.shards.processes import ProcessEngine
+from labrun.runner.engine.shards.versions import own_versions
 from labrun.tasks.guest.transport import LOGGED_IN_AT
 from tests.loopback_sshd import LoopbackSshd
 from tests.unit.runner.engine.shards.conftest import Over
 
 _SECONDS = 60.0
+FURTHER = ("true", "echo ä; exit 1")
 
 
 def rows(result: AggregatedResult) -> list[Outcome]:
@@ -64,7 +66,23 @@ def kill(engine: ProcessEngine, *names: str) -> None:
         os.kill(engine.processes()[name], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("script", ["echo one; echo two >&2", "exit 3", "echo ä; exit 1"])
+def noted(engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch) -> list[Shard]:
+    """Return the shards that the engine is given, as it is given them."""
+    given: list[Shard] = []
+    begin = engine.run
+
+    def run_noted(shards: Sequence[Shard]) -> Iterator[Event]:
+        given.extend(shards)
+        return begin(shards)
+
+    monkeypatch.setattr(engine, "run", run_noted)
+    return given
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["echo one; echo two >&2; exit 3", *(pytest.param(each, marks=pytest.mark.full) for each in FURTHER)],
+)
 def test_the_rows_are_those_of_threads(over: Over, engine: ProcessEngine, script: str) -> None:
     apart = rows(run(over(9, Budget(), engine), script))
     assert told(apart) == told(rows(run(over(9, Budget()), script)))
@@ -78,6 +96,7 @@ def test_a_login_that_fails_reads_the_same(over: Over, engine: ProcessEngine) ->
     assert {row.status for row in apart} == {Status.UNREACHABLE}
 
 
+@pytest.mark.full
 def test_where_a_login_worked_is_known_afterwards(
     over: Over, engine: ProcessEngine, sshd: LoopbackSshd
 ) -> None:
@@ -86,18 +105,19 @@ def test_where_a_login_worked_is_known_afterwards(
     assert {host.data[LOGGED_IN_AT] for host in nornir.inventory.hosts.values()} == {sshd.port}
 
 
-def test_both_workers_have_a_part(over: Over, engine: ProcessEngine, tmp_path: Path) -> None:
-    run(
-        over(8, Budget(), engine),
-        f"echo $SSH_CONNECTION >>{tmp_path}/from; sleep 0.2; ps -o pid= -C sshd | wc -l",
-    )
-    assert len((tmp_path / "from").read_text("utf-8").splitlines()) == 8
+def test_every_worker_has_a_part(over: Over, engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = noted(engine, monkeypatch)
+    run(over(10, Budget(), engine, size=4), "true")
+    assert sorted(host.name for shard in shards for host in shard.hosts) == [f"host{n:02}" for n in range(10)]
+    assert {shard.worker for shard in shards} == {"worker-1", "worker-2"}
+    assert max(len(shard.hosts) for shard in shards) == 4
 
 
 def here(task: Task) -> Result:
     return Result(task.host, result=os.getpid())
 
 
+@pytest.mark.full
 def test_a_task_that_workers_do_not_know_runs_here(over: Over, engine: ProcessEngine) -> None:
     results = over(3, Budget(), engine).run(here)
     assert [each.result for each in results.values()] == [os.getpid()] * 3
@@ -110,16 +130,9 @@ def test_a_host_with_secrets_stays_here(
     nornir.inventory.hosts["host01"].data["configure"] = {
         "sections": {"nmcli": {"secrets": ["psk of the lab"]}}
     }
-    sent: list[str] = []
-    begin = engine.run
-
-    def noted(shards: Sequence[Shard]) -> Iterator[Event]:
-        sent.extend(host.name for shard in shards for host in shard.hosts)
-        return begin(shards)
-
-    monkeypatch.setattr(engine, "run", noted)
+    shards = noted(engine, monkeypatch)
     assert {row.status for row in rows(run(nornir, "true"))} == {Status.OK}
-    assert sorted(sent) == ["host00", "host02"]
+    assert sorted(host.name for shard in shards for host in shard.hosts) == ["host00", "host02"]
 
 
 def test_reading_goes_on_where_a_worker_is_killed(
@@ -180,6 +193,7 @@ def test_a_canary_that_fails_keeps_all_others_back(over: Over, engine: ProcessEn
     assert [row.status for row in rows(results)] == [Status.FAILED] + [Status.SKIPPED] * 7
 
 
+@pytest.mark.full
 def test_a_canary_that_is_well_lets_the_others_begin(over: Over, engine: ProcessEngine) -> None:
     budget = Budget(rollout=Rollout(canary=1, max_fail=MaxFail(0)))
     assert {row.status for row in rows(run(over(8, budget, engine), "true"))} == {Status.OK}
@@ -194,6 +208,7 @@ def test_hosts_of_a_group_are_never_worked_on_together(
     assert {row.status for row in results} == {Status.OK}
 
 
+@pytest.mark.full
 def test_a_host_waits_for_those_that_it_is_reached_through(
     over: Over, engine: ProcessEngine, tmp_path: Path
 ) -> None:
@@ -252,3 +267,61 @@ def test_no_process_is_left(over: Over) -> None:
     assert all(Path(f"/proc/{pid}").exists() for pid in pids)
     engine.close()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.full
+def test_a_worker_that_is_stopped_is_lost(
+    over: Over, engine: ProcessEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Twelve of these are longer than the five seconds after which a worker says that it is there.
+    monkeypatch.setattr(processes, "BEAT", 0.6)
+
+    def strike() -> None:
+        wait_for(tmp_path / "starts", 4)
+        os.kill(engine.processes()["worker-1"], signal.SIGSTOP)
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    results = run(over(4, Budget(), engine, size=2), f"echo start >>{tmp_path}/starts; sleep 8")
+    striker.join()
+    assert [row.status for row in rows(results)].count(Status.OK) == 2
+    assert sum(isinstance(cause_of(each), WorkerLostError) for each in results.values()) == 2
+
+
+def test_a_machine_that_ends_is_not_waited_for(over: Over, engine: ProcessEngine, tmp_path: Path) -> None:
+    def gone(host: str) -> str:
+        return "stopped" if host == "host01" and (tmp_path / "starts").exists() else ""
+
+    # The one that is there ends by itself.
+    script = f"echo start >>{tmp_path}/starts; sleep 2"
+    whys = [row.why for row in rows(run(over(2, Budget(gone=gone), engine), script))]
+    assert whys == [None, "the machine was stopped while labrun worked on it (`labrun up` brings it back)"]
+
+
+def test_workers_of_other_versions_are_refused(
+    over: Over, engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Versions("0.0.9", "3.10", {"nornir": "3.5.0", "paramiko": own_versions().packages["paramiko"]})
+    monkeypatch.setattr(engine, "versions", lambda: {"worker-1": other})
+    with pytest.raises(HypervisorError) as refused:
+        run(over(2, Budget(), engine), "true")
+    own = own_versions()
+    assert refused.value.reason == (
+        f"worker-1 has labrun 0.0.9 instead of {own.labrun}; "
+        f"worker-1 has Python 3.10 instead of {own.python}; "
+        f"worker-1 has netmiko missing instead of {own.packages['netmiko']}; "
+        f"worker-1 has nornir 3.5.0 instead of {own.packages['nornir']}"
+    )
+    assert refused.value.exit_code == 5
+
+
+def test_a_worker_that_does_not_start_is_named(over: Over, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_MODULE", "labrun.no_such_module")
+    engine = ProcessEngine(1)
+    try:
+        with pytest.raises(
+            LabrunError, match=r"^engine: worker-1 ended before it had started \(--engine threads"
+        ):
+            run(over(2, Budget(), engine), "true")
+    finally:
+        engine.close()

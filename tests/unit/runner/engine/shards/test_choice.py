@@ -1,0 +1,48 @@
+"""Which engine a run uses, and what is said of one that there is none of."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from labrun.errors import UsageError
+from labrun.runner.engine.shards.choice import SHARD_SIZE, engine_of, shard_size
+from labrun.runner.engine.shards.processes import ProcessEngine
+
+
+def test_threads_need_no_workers() -> None:
+    assert engine_of("threads", 5000, 64) is None
+    assert engine_of("processes", 0, 64) is None
+
+
+@pytest.mark.parametrize(("hosts", "most"), [(1, 1), (64, 1), (65, 2), (5000, 10**6)])
+def test_there_are_no_more_workers_than_shards_and_processors(hosts: int, most: int) -> None:
+    engine = engine_of("processes", hosts, 64)
+    assert isinstance(engine, ProcessEngine)
+    assert engine.count == min(most, len(os.sched_getaffinity(0)))
+
+
+def test_the_size_of_shards_is_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABRUN_SHARD_SIZE", raising=False)
+    assert shard_size() == SHARD_SIZE
+    monkeypatch.setenv("LABRUN_SHARD_SIZE", "2")
+    assert shard_size() == 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "129", "two", "1.5", "\u0663", "9" * 5000])
+def test_another_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LABRUN_SHARD_SIZE", text)
+    with pytest.raises(UsageError) as refused:
+        shard_size()
+    assert str(refused.value) == (
+        f"LABRUN_SHARD_SIZE: {text!r} is not a size of shards (a number of hosts from 1 to 128)"
+    )
+    assert refused.value.exit_code == 2
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError) as refused:
+        engine_of("dask://hv:8786", 2, 64)
+    assert str(refused.value) == "--engine: dask://hv:8786: this labrun has no workers on other machines"
+    assert refused.value.exit_code == 2
