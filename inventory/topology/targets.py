@@ -55,8 +55,8 @@ def concerned(lab: Lab, hosts: Collection[str], *, full: bool = False) -> frozen
         return frozenset(lab.hosts)
     found, expected = set(hosts), expectations(lab)
     for source in hosts:
-        tried = {*targets_of(lab, source, full=full), *(t.target for t in instances_of(lab, source))}
-        for target in tried & lab.hosts.keys() - {source}:
+        checked = (t.target for t in instances_of(lab, source) if t.target is not None)
+        for target in {*targets_of(lab, source, full=full), *checked} - {source}:
             for version in expected.versions(source, target):
                 way = expected.path(source, target, version).way
                 found |= {target, *way.through, *way.back}
