@@ -14,6 +14,7 @@ from labrun.hypervisor import enter_network
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _LARGE = ("work50", "peers50")
+_LARGEST = ("work100",)
 _SLOW = ("vms",)
 _PEERS = "peers"
 
@@ -45,7 +46,9 @@ def _arguments(names: list[str]) -> argparse.Namespace:
 def _chosen(found: argparse.Namespace, names: list[str]) -> list[str]:
     if found.only:
         return [name for name in names if name in found.only]
-    left = [name for name in names if found.large or name not in _LARGE]
+    # The largest labs only by name: they need most of the memory of a machine.
+    left = [name for name in names if name not in _LARGEST]
+    left = [name for name in left if found.large or name not in _LARGE]
     left = [name for name in left if found.vms or name not in _SLOW]
     left = [name for name in left if found.peers or not name.startswith(_PEERS)]
     return [name for name in left if not name.endswith(("10", "20"))] if found.quick else left

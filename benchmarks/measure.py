@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
-__all__ = ["Case", "Contender", "Measured", "Result", "Sample", "compare", "do_nothing"]
+__all__ = ["Case", "Contender", "Measured", "Result", "Sample", "compare", "do_nothing", "tree_of"]
 
 _SECONDS = 1800
 _LOOK = 0.02  # minimum seconds between two samples of the memory of a process tree
@@ -189,7 +189,7 @@ def _watched(command: Sequence[str]) -> float:
             until = time.monotonic() + _SECONDS
             while process.poll() is None and time.monotonic() < until:
                 began = time.monotonic()
-                peak = max(peak, _pss(_tree(process.pid)))
+                peak = max(peak, _pss(tree_of(process.pid)))
                 time.sleep(max(_LOOK, _SHARE * (time.monotonic() - began)))
         finally:
             if process.poll() is None:
@@ -199,7 +199,8 @@ def _watched(command: Sequence[str]) -> float:
     return peak / _KIB
 
 
-def _tree(pid: int) -> list[int]:
+def tree_of(pid: int) -> list[int]:
+    """Return the process and all its descendants."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):

@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.openssh import parallel_ssh, ssh_config
+from benchmarks.openssh import ssh_config
 from benchmarks.peer_work import APPLY, CHECK, HostWork, Prepared
 
 __all__ = [
     "ansible_command",
-    "by_hand_command",
     "end_masters",
     "install_peers",
     "naive_command",
@@ -270,32 +269,3 @@ def naive_command(prepared: Prepared) -> list[str]:
         (directory / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
     (directory / "work.json").write_text(json.dumps(work), encoding="utf-8")
     return [sys.executable, "-m", "benchmarks.naive_nornir", str(directory / "work.json")]
-
-
-_PUT = r"""
-put() {
-    temporary=$(mktemp "$1.XXXXXX") && cat >"$temporary" && chmod "$2" "$temporary" || exit 1
-    if cmp -s "$temporary" "$1"; then rm "$temporary"; return 1; fi
-    mv "$temporary" "$1"
-}
-profile=no sysctl=no sshd=no
-"""
-
-
-def _script(work: HostWork) -> str:
-    """Return the script that a careful administrator would write for one host."""
-    lines = [_PUT]
-    for path in work.remove:
-        lines.append(f"[ ! -e {path} ] || {{ rm {path}; profile=yes; }}")
-    for path, text in work.write.items():
-        ending = "" if text.endswith("\n") else "\n"
-        kind = work.kind(path)
-        lines.append(f"put {path} {work.mode(path)[1:]} <<'END' && {kind}=yes\n{text}{ending}END")
-    lines += [f"[ ${kind} = no ] || {{ {line}; }} || exit 1" for kind, line in _apply(work).items()]
-    return "\n".join([*lines, f"{{ {CHECK}; }} || exit 1"]) + "\n"
-
-
-def by_hand_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work with one script per host over parallel OpenSSH."""
-    scripts = {host: _script(work) for host, work in prepared.hosts.items()}
-    return parallel_ssh(prepared.lab, "by-hand", scripts)

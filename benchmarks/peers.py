@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.by_hand import by_hand_command
 from benchmarks.labs import bench_lab
 from benchmarks.measure import Case, Contender, do_nothing
 from benchmarks.peer_tools import (
     ansible_command,
-    by_hand_command,
     end_masters,
     naive_command,
     pyinfra_command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from labrun.inventory.model import Host, Role
@@ -50,12 +51,14 @@ class KernelValue:
         )
 
 
+@lru_cache(maxsize=1024)
 def keys_of(path: str) -> frozenset[str]:
     """Return all paths of the value that ``path`` has, in the same unit; itself included."""
     first = _ALIASES.get(path, path)
     return frozenset({first, *(other for other, same in _ALIASES.items() if same == first)})
 
 
+@lru_cache(maxsize=1024)
 def path_of(key: str) -> str | None:
     """Return the key's path below /proc/sys, None for an impossible key.
 

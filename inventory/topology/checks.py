@@ -69,7 +69,12 @@ def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance,
 
 def udp_targets(lab: Lab) -> frozenset[str]:
     """Return the hosts whose sockets tell what an unanswered UDP check, or forwarded port, means."""
-    every = (trial for host in lab.hosts for trial in instances_of(lab, host))
+    return _udp_targets(lab, 4)
+
+
+@per_lab
+def _udp_targets(lab: Lab, _version: Version) -> frozenset[str]:
+    every = (trial for trials_of in _by_source(lab, 4).values() for trial in trials_of)
     return udp_ends(lab).union(t.target for t in every if t.check.kind == "udp" and t.target)
 
 

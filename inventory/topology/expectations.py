@@ -12,7 +12,7 @@ from labrun.inventory.topology.nm_properties import nic_properties
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import Route, route_table
-from labrun.inventory.topology.wiring import Version, wiring
+from labrun.inventory.topology.wiring import Version, per_lab, wiring
 
 __all__ = ["Expectations", "addresses_of", "expectations"]
 
@@ -68,7 +68,13 @@ class Expectations:
 
 
 def expectations(lab: Lab) -> Expectations:
-    """Return what the lab implies. This is cheap, since paths are computed on demand."""
+    """Return what the lab implies; paths are computed on demand, everything once per lab."""
+    return _expectations(lab, 4)
+
+
+@per_lab
+def _expectations(lab: Lab, _version: Version) -> Expectations:
+    # The result covers both IP versions; `per_lab` only serves as the cache here.
     return Expectations(
         lab,
         MappingProxyType(

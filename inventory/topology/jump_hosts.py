@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -157,26 +158,48 @@ def _jumps(key: _Same) -> Mapping[str, Jump]:
     reached = [
         name for name, host in lab.hosts.items() if host.access_via is None and not way_in(lab, host).why
     ]
-    left = [name for name in lab.hosts if name not in set(reached)]
+    within = set(reached)
+    left = [name for name in lab.hosts if name not in within]
     found: dict[str, Jump] = {}
     while left:
         # Of those that are reached by now, nobody's way can be shorter than through these.
-        new = {name: jump for name in left if (jump := _through(lab, name, reached)) is not None}
+        routers_first = sorted(reached, key=lambda each: lab.hosts[each].role is not Role.ROUTER)
+        able = [each for each in routers_first if forbids_jumps(lab.hosts[each]) is None]
+        beside = _by_network(lab, able)
+        new = {name: jump for name in left if (jump := _through(lab, name, within, beside)) is not None}
         if not new:
             break
         found |= new
         reached += new
+        within |= new.keys()
         left = [name for name in left if name not in new]
     return MappingProxyType(found)
 
 
-def _through(lab: Lab, name: str, reached: list[str]) -> Jump | None:
-    via = lab.hosts[name].access_via
-    if via is not None:
-        return declared_jump(lab, name, via) if via in reached else None
-    routers_first = sorted(reached, key=lambda each: lab.hosts[each].role is not Role.ROUTER)
-    candidates = (each for each in routers_first if forbids_jumps(lab.hosts[each]) is None)
-    return next((jump for each in candidates for jump in _beside(lab, name, each)), None)
+def _by_network(lab: Lab, names: list[str]) -> Mapping[str, dict[str, int]]:
+    """Return the hosts on each network, in the order of ``names``, with their places there."""
+    found: dict[str, dict[str, int]] = {}
+    for place, name in enumerate(names):
+        for nic in lab.hosts[name].interfaces:
+            found.setdefault(nic.network, {})[name] = place
+    return found
+
+
+def _through(
+    lab: Lab, name: str, reached: Collection[str], candidates: Mapping[str, Mapping[str, int]]
+) -> Jump | None:
+    """Return the first of the candidates, which are given by network, through which a host is reached."""
+    host = lab.hosts[name]
+    if host.access_via is not None:
+        return declared_jump(lab, name, host.access_via) if host.access_via in reached else None
+    beside = [candidates.get(nic.network, {}) for nic in host.interfaces]
+    # Only those on a network of its own can lead there. One network's are in order already.
+    places = beside[0] if len(beside) == 1 else dict(sorted(_merged(beside).items(), key=itemgetter(1)))
+    return next((jump for each in places for jump in _beside(lab, name, each)), None)
+
+
+def _merged(mappings: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    return {name: place for mapping in mappings for name, place in mapping.items()}
 
 
 def declared_jump(lab: Lab, name: str, via: str) -> Jump | None:

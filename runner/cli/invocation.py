@@ -45,8 +45,13 @@ class RunRecord:
     def begin(self, invocation: Invocation, lab: str, digest: str | None) -> None:
         """Record the start of the run; ``digest`` is the lab file's, None without one."""
 
-    def attach(self, host: str, text: str) -> None:
-        """Add a host's output."""
+    @property
+    def has_room(self) -> bool:
+        """Tell whether there is room for more output."""
+        return False
+
+    def attach(self, host: str, text: str | None) -> None:
+        """Add a host's output, None = what there is no room for."""
 
     def finish(self, report: Report, seconds: float) -> None:
         """Record the result of the run."""

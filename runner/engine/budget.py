@@ -55,7 +55,8 @@ class Budget:
     host waits for confirmation before it rolls back, None = it does not. ``on_signal`` sets what happens to
     hosts in progress when a signal arrives. ``gone`` tells what has become of a host's machine while the run
     works on it, empty while it is there; it is asked often, and answers at once. ``settled`` is told each
-    host's result as soon as there is one, from any thread, and returns at once.
+    host's result as soon as there is one, from any thread, and returns at once. Without ``keeps_logins`` a
+    host's connections are closed after its task: each takes a file descriptor, a thread and 0.1 MiB.
     """
 
     workers: int = DEFAULT_WORKERS
@@ -66,6 +67,7 @@ class Budget:
     on_signal: OnSignal = _PATIENT
     gone: Callable[[str], str] = _nobody
     settled: Callable[[str, MultiResult], None] = _untold
+    keeps_logins: bool = True
 
     def __post_init__(self) -> None:
         if min(self.workers, self.connectors) < 1:

@@ -22,6 +22,7 @@ from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import ended_well, is_known
 from labrun.runner.engine.rollout import Agenda
 from labrun.tasks.guest.deadline import Pace, paced
+from labrun.tasks.guest.transport import LOGGED_IN_AT, port_of
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host
@@ -113,6 +114,7 @@ class _Run:
         self._on_signal = budget.on_signal
         self._gone = budget.gone
         self._settled = budget.settled
+        self._keeps_logins = budget.keeps_logins
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -148,6 +150,8 @@ class _Run:
                 # The waiting threads must take this host's deadline into account.
                 self._changed.notify_all()
             result = self._one(host, share)
+            if not self._keeps_logins:
+                _logged_out(host)
             with self._changed:
                 if self._running.get(host.name, (None, None))[1] is not share:
                     return  # cut off meanwhile: the result is recorded, and another worker took over
@@ -322,6 +326,14 @@ def _closed(host: Host) -> None:
     for name in list(host.connections):
         with contextlib.suppress(Exception):
             host.close_connection(name)
+
+
+def _logged_out(host: Host) -> None:
+    """Close a host's connections after its task. What they have shown of its port is kept."""
+    port = port_of(host)
+    if port is not None:
+        host.data[LOGGED_IN_AT] = port
+    _closed(host)
 
 
 def stage_of(result: MultiResult) -> str:

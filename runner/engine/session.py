@@ -171,13 +171,21 @@ class Session:
         """Return the limits of a run: ``seconds`` for each host, unless ``--timeout`` gives another limit.
 
         With ``reads``, a signal makes the run return the results so far; otherwise the run waits for the
-        hosts in progress until they have ``until`` (a participle). ``confirm`` as in :class:`Budget`.
+        hosts in progress until they have ``until`` (a participle). ``confirm`` as in :class:`Budget`. In a
+        large lab logins do not outlast their host's task.
         """
+        from labrun.inventory.topology.targets import is_large
+
         invocation = self.invocation
         on_signal = OnSignal(until, invocation.interruption if reads else None, invocation.quiet)
         deadline = invocation.timeout or seconds
         return Budget(
-            invocation.workers, deadline=deadline, confirm=confirm, rollout=rollout, on_signal=on_signal
+            invocation.workers,
+            deadline=deadline,
+            confirm=confirm,
+            rollout=rollout,
+            on_signal=on_signal,
+            keeps_logins=not is_large(self.lab),
         )
 
     def dial_ahead(self, located: Mapping[str, Located]) -> None:

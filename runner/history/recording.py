@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Recording"]
 
 T = TypeVar("T")
+_NO_ROOM = "(not kept: the hosts before it have filled the room of a run)\n"
 
 
 class Recording(RunRecord):
@@ -41,6 +42,7 @@ class Recording(RunRecord):
         super().__init__()
         self.arguments = arguments
         self._evidence: dict[str, str] = {}
+        self._room = writing.RUN_BYTES
         self._path: Path | None = None
         self._movable = False
         self._number: int | None = None
@@ -65,9 +67,18 @@ class Recording(RunRecord):
         )
         self._number = self._written(lambda connection: writing.begin(connection, self._beginning))
 
-    def attach(self, host: str, text: str) -> None:
-        """Add a host's output. It is kept with the run, redacted and up to a size limit."""
-        self._evidence[host] = self._evidence.get(host, "") + text
+    @property
+    def has_room(self) -> bool:
+        """Tell whether the run can keep any more output."""
+        return self._room > 0
+
+    def attach(self, host: str, text: str | None) -> None:
+        """Add a host's output. It is kept with the run, redacted and up to a size limit.
+
+        None stands for output that nobody has put together, since there is no more room for it.
+        """
+        self._room -= len(text or "")
+        self._evidence[host] = self._evidence.get(host, "") + (_NO_ROOM if text is None else text)
 
     def finish(self, report: Report, seconds: float) -> None:
         """Write the result of the run. Do nothing if its start could not be written."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.targets import targets_of
 from labrun.outcome import Nic, Outcome, Status, Subject
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
@@ -36,25 +37,27 @@ def judge(
     hosts: Sequence[str] | None = None,
     *,
     settings: bool = True,
+    full: bool = False,
 ) -> list[Outcome]:
     """Return the rows of the named hosts (None = all), in file order: addresses, routes, paths, settings.
 
     ``captures`` should hold all hosts that were queried, also those beyond ``hosts``: a fault on one
     makes another fail. A named host without a capture gets ``unknown`` rows. Without ``settings`` the
-    rows of kernel and sshd are left out.
+    rows of kernel and sshd are left out. ``full`` has a row for every pair, also in a large lab.
     """
     captures = with_own_devices(lab, captures)
     lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
     implied = expectations(lab)
     rows: list[Outcome] = []
+    chosen = lab.hosts.keys() if hosts is None else frozenset(hosts)
     for host in lab.hosts:
-        if hosts is not None and host not in hosts:
+        if host not in chosen:
             continue
         before = len(rows)
         rows.extend(_section(shown, host, ADDRESS.name))
         rows.extend(_section(shown, host, ROUTE.name))
-        rows.extend(path_rows(shown, implied, host))
+        rows.extend(path_rows(shown, implied, host, targets_of(lab, host, full=full)))
         for resource in SETTINGS if settings else ():
             rows.extend(_section(shown, host, resource.section))
         rows.extend(check_rows(shown, implied, host))

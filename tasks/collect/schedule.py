@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
@@ -10,6 +10,7 @@ from labrun.inventory.topology.checks import instances_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.nm_properties import mtu_of
 from labrun.inventory.topology.path_model import Path
+from labrun.inventory.topology.targets import targets_of
 from labrun.tasks.collect.check_script import seconds_of
 from labrun.tasks.collect.check_spec import check_specs
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
@@ -77,10 +78,12 @@ class _Wave:
 def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False) -> CollectSpec:
     """Return what to collect on a host; ``skip`` names hosts known to be down.
 
-    ``full`` traces all pairs, regardless of the size of the lab. Raises KeyError for unknown names.
+    ``full`` traces all pairs, regardless of the size of the lab; otherwise a large lab has a choice of
+    targets (:func:`targets_of`). Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
-    paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
+    targets = (each for each in targets_of(lab, host_name, full=full) if each not in skip)
+    paths = [path for path in _paths(expectations(lab), host, targets) if path.address]
     asked = {
         (t.target, t.address.version)
         for t in instances_of(lab, host_name)
@@ -113,11 +116,10 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: 
     )
 
 
-def _paths(found: Expectations, host: Host) -> Iterator[Path]:
-    for target in found.lab.hosts:
-        if target != host.name:
-            for version in found.versions(host.name, target):
-                yield found.path(host.name, target, version)
+def _paths(found: Expectations, host: Host, targets: Iterable[str]) -> Iterator[Path]:
+    for target in targets:
+        for version in found.versions(host.name, target):
+            yield found.path(host.name, target, version)
 
 
 def _split(

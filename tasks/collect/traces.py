@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from labrun.inventory.model import Address
 from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
+from labrun.inventory.topology.targets import targets_of
 from labrun.outcome import Fault, Outcome, Pair, Status
 from labrun.tasks.collect.blocked import cause_of_blocked
 from labrun.tasks.collect.capture import Capture, Ping, Trace
@@ -50,11 +51,14 @@ class Judged:
         return cls(status, actual, found.why, found.blamed, found.fault)
 
 
-def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:
-    """Yield a row per target, and per IP version if both ends have IPv6 as well."""
-    for target in found.lab.hosts:
-        if target == source:
-            continue
+def path_rows(
+    shown: Shown, found: Expectations, source: str, targets: Iterable[str] | None = None
+) -> Iterator[Outcome]:
+    """Yield a row per target, and per IP version if both ends have IPv6 as well.
+
+    ``targets`` are other hosts, None = those that are tried from this one.
+    """
+    for target in targets_of(found.lab, source) if targets is None else targets:
         versions = found.versions(source, target)
         for version in versions:
             suffix = " (IPv6)" if version == 6 and len(versions) > 1 else ""

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from getpass import getuser
 from importlib.resources import files
 
@@ -19,6 +19,7 @@ __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 # For lines without surrounding white space: a guest may have a megabyte of it.
 # sshd takes a keyword in quotes, too.
 _LINE = re.compile(r"\"?+(?P<keyword>[A-Za-z0-9]++)\"?+(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
+_FILES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,17 @@ class Setting:
         return self.keyword.lower()
 
 
-def settings_in(text: str) -> Iterator[Setting]:
-    """Yield the settings of an sshd_config text, each with the comment lines right above it.
+@lru_cache(maxsize=_FILES)
+def settings_in(text: str) -> tuple[Setting, ...]:
+    """Return the settings of an sshd_config text, each with the comment lines right above it.
 
+    Many hosts have the same files, and each is judged several times: the last few are remembered.
     Raises UnreadableError for a text with more lines than any real file.
     """
+    return tuple(_settings(text))
+
+
+def _settings(text: str) -> Iterator[Setting]:
     require_lines(text, "sshd_config", SETTINGS_LINES)
     reason: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,12 +54,20 @@ def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
         for row in lab_side
         if row.host == HYPERVISOR and (everything or row.name.partition(" on ")[0] in used)
     ]
+    machine_of, network_of = _by_host(lab_side), _by_host(network_side)
     for host in hosts:
-        rows += [row for row in lab_side if row.host == host]
+        rows += machine_of.get(host, ())
         rows += _host_key(host, seen)
         rows += settings[host]
-        rows += [row for row in network_side if row.host == host and not _says_nothing(row)]
+        rows += [row for row in network_of.get(host, ()) if not _says_nothing(row)]
     return marked_out_of_band(on_borrowed_time(rows, seen.captures), seen.captures)
+
+
+def _by_host(rows: Iterable[Outcome]) -> Mapping[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for row in rows:
+        found.setdefault(row.host, []).append(row)
+    return found
 
 
 def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcome]:

@@ -166,10 +166,11 @@ def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
 def look(session: Session) -> Drift:
     """Read and judge everything, with the lab's lock held: one login and one script per host.
 
-    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
+    Hosts beyond ``--hosts`` are read as well: the reason why a host's path fails is often found on another
     host.
     """
     from labrun.inventory.hosts.locate import no_logins
+    from labrun.inventory.topology.targets import concerned
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.from_inside import without_login
@@ -194,7 +195,8 @@ def look(session: Session) -> Drift:
     off = _off(plan) | session.lost()
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
-    running = [host for host in lab.hosts if host not in off]
+    read = concerned(lab, session.hosts)
+    running = [host for host in lab.hosts if host in read and host not in off]
     budget = session.budget(_deadline(specs), reads=True)
     located = session.locate()
     with (
@@ -243,7 +245,8 @@ def _keep_evidence(
     for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
         result = results[host]
         if not isinstance(result, BaseException):
-            recording.attach(host, secrets_of(specs[host].configure).mask(evidence_of(result)))
+            text = evidence_of(result) if recording.has_room else None
+            recording.attach(host, secrets_of(specs[host].configure).mask(text))
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
@@ -316,13 +319,12 @@ def _logs(
     if not hosts:
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
-    since = {
-        host: min(
-            last_ok.get((row.host, row.section, row.name), 0.0) for row in differing if row.host == host
-        )
-        for host in hosts
-    }
-    chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
+    since: dict[str, float] = {}
+    for row in differing:
+        at = last_ok.get((row.host, row.section, row.name), 0.0)
+        since[row.host] = min(at, since.get(row.host, at))
+    logged = frozenset(hosts)
+    chosen = nornir.filter(filter_func=lambda host: host.name in logged)
     results = chosen.run(read_log, since=since, user=users, key=_fingerprint(session))
     return {
         host: log.masked(secrets_of(seen.specs[host]))

@@ -65,7 +65,8 @@ def command(
 ) -> Report:
     """Compare the hosts' addresses, routes and paths with what the lab file implies.
 
-    Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
+    Reads only. Every ordered pair of hosts is traced or pinged, in a lab of more than 256 hosts a choice of
+    them; a row that fails says why.
     """
     _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
     if pair is not None:
@@ -90,12 +91,14 @@ def command(
 
 def verify_rows(session: Session, *, full: bool = False, evidence: bool = True) -> list[Outcome]:
     """Return every row of `verify` for the session's hosts."""
+    from labrun.inventory.topology.targets import concerned
     from labrun.tasks.collect.judge import judge
     from labrun.tasks.judging import judging_time
 
-    captures = gather_captures(session, full=full, evidence=evidence)
+    read = concerned(session.lab, session.hosts, full=full)
+    captures = gather_captures(session, full=full, only=read, evidence=evidence)
     with judging_time(session.invocation.timeout):
-        rows = judge(session.lab, captures, session.hosts)
+        rows = judge(session.lab, captures, session.hosts, full=full)
     return rows + _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
 
 
@@ -184,16 +187,17 @@ def gather_captures(
 ) -> Mapping[str, Capture | Unreachable]:
     """Return the capture of every host of the lab, or of the hosts in ``only``.
 
-    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
-    host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
+    ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
     the output is kept with the run.
     """
     from labrun.inventory.hosts.locate import no_logins
+    from labrun.inventory.topology.targets import targets_of
     from labrun.runner.engine.absence import off
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.from_inside import without_login
+    from labrun.tasks.collect.schedule import collect_spec
     from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
     from labrun.tasks.judging import judging_time
     from labrun.tasks.out_of_band.captures import captures_from_inside
@@ -201,6 +205,10 @@ def gather_captures(
     reasons = off(session)
     specs = _specs(session, reasons, full=full)
     if pair is not None:
+        source, target = pair
+        # In a large lab the pair may not be among those that are tried otherwise.
+        if target not in targets_of(session.lab, source):
+            specs[source] = collect_spec(session.lab, source, skip=set(reasons), full=True)
         specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
     reasons = {host: why for host, why in reasons.items() if only is None or host in only}
     running = [host for host in specs if host not in reasons and (only is None or host in only)]
@@ -211,10 +219,11 @@ def gather_captures(
         with session.engine(located, budget, data, hosts=running, watched=True) as nornir:
             results: RawResults = results_of(nornir.run(collect), dict)
         glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))
-    if evidence and session.invocation.recording.is_kept:
+    recording = session.invocation.recording
+    if evidence and recording.is_kept:
         for host, result in results.items():
             if not isinstance(result, BaseException):
-                session.invocation.recording.attach(host, evidence_of(result))
+                recording.attach(host, evidence_of(result) if recording.has_room else None)
     with judging_time(session.invocation.timeout):
         return {
             **without_login(captures_of(results), no_logins(session.lab, located)),
@@ -239,7 +248,8 @@ def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> d
     from labrun.tasks.collect.schedule import collect_spec
 
     # Skip machines that are off: waiting for their answer would add nothing to what libvirt reports.
-    return {name: collect_spec(session.lab, name, skip=set(off), full=full) for name in session.lab.hosts}
+    skip = frozenset(off)
+    return {name: collect_spec(session.lab, name, skip=skip, full=full) for name in session.lab.hosts}
 
 
 def _longest(specs: Iterable[CollectSpec]) -> float:

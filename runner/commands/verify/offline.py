@@ -15,9 +15,11 @@ from labrun.runner.cli.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable
 from labrun.tasks.collect.forward_judge import expected_forwards, untried_forward
 from labrun.tasks.collect.judge import judge
+from labrun.tasks.collect.nic_causes import Shown
+from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.state.sections import PATH, section_of
 
-__all__ = ["OFFLINE", "offline_report", "offline_rows"]
+__all__ = ["OFFLINE", "offline_pair", "offline_report", "offline_rows", "offline_text"]
 
 OFFLINE = "offline"
 
@@ -25,7 +27,7 @@ OFFLINE = "offline"
 def offline_report(lab: Lab, invocation: Invocation) -> Report:
     """Return the expectations for the selected hosts, without contacting hypervisor or hosts."""
     rows = offline_rows(lab, select_hosts(lab, invocation.hosts))
-    return Report(lab.name, rows, text=_text(rows, every_row=invocation.verbosity > 0))
+    return Report(lab.name, rows, text=offline_text(rows, every_row=invocation.verbosity > 0))
 
 
 def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
@@ -34,6 +36,13 @@ def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
     expected = expectations(lab)
     rows = [_with_fault(expected, row) for row in judge(lab, silent, hosts)]
     return [*rows, *(untried_forward(trial, OFFLINE) for trial in expected_forwards(lab, hosts))]
+
+
+def offline_pair(lab: Lab, source: str, target: str) -> list[Outcome]:
+    """Return the rows of the paths from one host to another, as in :func:`offline_rows`."""
+    expected = expectations(lab)
+    shown = Shown(lab, {source: Unreachable(OFFLINE, Status.SKIPPED)})
+    return [_with_fault(expected, row) for row in path_rows(shown, expected, source, [target])]
 
 
 def _with_fault(expected: Expectations, row: Outcome) -> Outcome:
@@ -48,20 +57,22 @@ def _with_fault(expected: Expectations, row: Outcome) -> Outcome:
     return replace(row, why=f"{OFFLINE}; {path.fault}")
 
 
-def _text(rows: Sequence[Outcome], *, every_row: bool) -> str:
-    hosts = dict.fromkeys(row.host for row in rows)
-    return "\n".join("".join(_host(host, rows, every_row)) for host in hosts)
+def offline_text(rows: Sequence[Outcome], *, every_row: bool = False) -> str:
+    """Return the rows for the screen: settings are only counted, unless ``every_row`` is wanted."""
+    by_host: dict[str, list[Outcome]] = {}
+    for row in rows:
+        by_host.setdefault(row.host, []).append(row)
+    return "\n".join("".join(_host(host, own, every_row)) for host, own in by_host.items())
 
 
 def _host(host: str, rows: Sequence[Outcome], every_row: bool) -> Iterator[str]:
-    its_rows = [row for row in rows if row.host == host]
-    listed = [row for row in its_rows if every_row or not section_of(row.section).verified]
+    listed = [row for row in rows if every_row or not section_of(row.section).verified]
     names = [f"{row.section} {row.short_name}" for row in listed]
     width = max(map(len, names), default=0)
     yield f"{host}\n"
     for name, row in zip(names, listed, strict=True):
         fault = (row.why or "").removeprefix(OFFLINE).removeprefix("; ")
         yield f"  {name:{width}}  {row.expected or '-'}{f' ({fault})' if fault else ''}\n"
-    hidden = Counter(row.section for row in its_rows if row not in listed)
+    hidden = Counter(row.section for row in rows) - Counter(row.section for row in listed)
     for section, count in hidden.items():
         yield f"  {section}: {count} setting{'s' if count != 1 else ''}, shown with -v\n"

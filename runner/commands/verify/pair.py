@@ -12,15 +12,14 @@ from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.steps import Step, steps_back, steps_there
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE
-from labrun.outcome import Outcome, Pair
+from labrun.outcome import Outcome
 from labrun.runner.cli.report import Report
-from labrun.runner.commands.verify.offline import offline_rows
+from labrun.runner.commands.verify.offline import offline_pair
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, nic_name
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_own_devices, with_seen_macs
 from labrun.tasks.guest.facts.routes import ObservedRoute
-from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Address, Lab
@@ -59,12 +58,11 @@ def _paths(lab: Lab, source: str, target: str) -> list[Path]:
 def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -> Report:
     """Return the report on a pair; ``captures`` None = offline."""
     if captures is None:
-        rows = [row for row in offline_rows(lab, [source]) if row.section == PATH.name]
+        rows = offline_pair(lab, source, target)
     else:
         captures = with_own_devices(lab, captures)
         lab = with_seen_macs(lab, captures)
-        rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
-    rows = [row for row in rows if isinstance(row.subject, Pair) and row.subject.target == target]
+        rows = list(path_rows(Shown(lab, captures), expectations(lab), source, [target]))
     traces = [
         _traced(lab, path, row, captures or {})
         for path, row in zip(_paths(lab, source, target), rows, strict=True)

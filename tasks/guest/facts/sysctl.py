@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from types import MappingProxyType
 
 from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.errors import UnreadableError
@@ -20,6 +21,7 @@ DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/us
 _GLOB = re.compile(r"[*?\[]")
 # More than any real settings file has; a guest may hold more, and each pattern gets compiled.
 _MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
+_SETS = 32
 
 
 # Whatever is written for `all`, the kernel writes for every NIC and for `default` too.
@@ -104,15 +106,7 @@ def winner(path: str, files: Mapping[str, str]) -> Winner | None:
     from patterns. Of several keys that set the same value, the one that is set last counts: a key that
     is given again moves to the end, unless its value is the same.
     """
-    given: dict[str, Winner] = {}
-    exempt = set()
-    for file, text in _in_order(files):
-        for key, value in _lines(text):
-            if value is None:
-                exempt.add(key)
-            elif key not in given or given[key].value != value:
-                given.pop(key, None)
-                given[key] = Winner(value, file, key)
+    given, exempt = _given(tuple(_in_order(files)))
     last: Winner | None = None
     keys = {path, *set_along(path)}
     for key, each in given.items():
@@ -121,5 +115,23 @@ def winner(path: str, files: Mapping[str, str]) -> Winner | None:
     return last
 
 
-def _sets(pattern: str, key: str, given: Mapping[str, Winner], exempt: set[str]) -> bool:
+@lru_cache(maxsize=_SETS)
+def _given(files: tuple[tuple[str, str], ...]) -> tuple[Mapping[str, Winner], frozenset[str]]:
+    """Return what the files set, in the order in which it counts, and what they exempt from patterns.
+
+    All keys of a host are looked up in the same files, and many hosts have the same.
+    """
+    given: dict[str, Winner] = {}
+    exempt = set()
+    for file, text in files:
+        for key, value in _lines(text):
+            if value is None:
+                exempt.add(key)
+            elif key not in given or given[key].value != value:
+                given.pop(key, None)
+                given[key] = Winner(value, file, key)
+    return MappingProxyType(given), frozenset(exempt)
+
+
+def _sets(pattern: str, key: str, given: Mapping[str, Winner], exempt: Collection[str]) -> bool:
     return key not in given and key not in exempt and fnmatchcase(key, pattern)

@@ -8,12 +8,10 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from mcp.client.client import Client
-from mcp.client.stdio import StdioServerParameters
 
 from labrun.errors import LabrunError
 from labrun.runner.cli.invocation import Invocation
@@ -22,12 +20,19 @@ from labrun.runner.commands.mcp.server import READS, WRITES
 from tests import places
 from tests.unit.command_line import run_labrun
 
+if TYPE_CHECKING:
+    from mcp.client.client import Client
+
 EXISTING = "name: fleet\nhosts:\n  web: {address: 127.0.0.1, ssh: {user: nobody, port: 1}}\n"
-Use = Callable[[Client], Awaitable[Any]]
+Use = Callable[["Client"], Awaitable[Any]]
 
 
 def with_client(folder: Path, use: Use, *options: str, lab: str = EXISTING) -> Any:
     """Return what ``use`` does with a client of a `labrun mcp` that runs in a folder with this lab."""
+    # Every worker imports this file: half a second of it would be the SDK's.
+    from mcp.client.client import Client
+    from mcp.client.stdio import StdioServerParameters
+
     (folder / "lab.yaml").write_text(lab, encoding="utf-8")
     server = StdioServerParameters(
         command=sys.executable,

@@ -10,6 +10,7 @@ import pytest
 
 from labrun.errors import UsageError
 from labrun.inventory.file.load import load_lab
+from labrun.inventory.topology import targets
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.hypervisor_forwards import forward_trials
 from labrun.inventory.topology.steps import steps_back, steps_there
@@ -169,3 +170,17 @@ def test_the_hypervisor_is_a_step_where_it_forwards() -> None:
     ]
     with pytest.raises(UsageError):
         pair_of(of, "a:hypervisor")
+
+
+def test_a_pair_that_a_large_lab_does_not_try_is_explained_on_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(targets, "WHOLE", 2)
+    of = lab(
+        [network("n", "10.0.1.0/24")],
+        [host(f"h{number}", {"n": f"10.0.1.{11 + number}/24"}) for number in range(8)],
+    )
+    tried = [row.name for row in offline_rows(of, ["h0"]) if row.section == "path"]
+    assert tried == ["h0 -> h1", "h0 -> h2", "h0 -> h4"]
+    report = pair_report(of, "h0", "h3", None)
+    assert [(row.name, row.expected) for row in report.outcomes] == [("h0 -> h3", "10.0.1.14")]

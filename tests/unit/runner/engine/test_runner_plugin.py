@@ -38,7 +38,7 @@ from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
 from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_login import SshLogin
-from labrun.tasks.guest.transport import transport_of
+from labrun.tasks.guest.transport import port_of, transport_of
 from tests import places
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
@@ -670,6 +670,25 @@ def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) 
         assert all(login.is_alive() for login in opened)
     assert {results[host].result for host in results} == {"hello\n"}
     assert not any(login.is_alive() for login in opened)
+
+
+def test_on_request_no_login_outlasts_its_host_s_task(sshd: LoopbackSshd) -> None:
+    hosts = fleet(sshd, 6)
+    alive: list[int] = []
+
+    def count(task: Task) -> Result:
+        transport_of(task.host).run("true", timeout=60)
+        alive.append(sum(bool(host.connections) for host in hosts.hosts.values()))
+        return Result(task.host)
+
+    with closing_connections(hosts):
+        nornir = build_nornir(hosts, Budget(workers=2, keeps_logins=False))
+        nornir.run(count)
+        assert max(alive) <= 2, "only those of the hosts in progress are open"
+        assert not any(host.connections for host in hosts.hosts.values())
+        assert {port_of(host) for host in hosts.hosts.values()} == {sshd.port}
+        again = nornir.run(ask, script="echo again", timeout=60)
+    assert {again[host].result for host in again} == {"again\n"}
 
 
 def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +22,7 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.history import writing
 from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.main import run
@@ -354,6 +358,31 @@ def test_a_disk_without_room_from_the_start(tmp_path: Path) -> None:
     assert (
         done.stderr == f"this run is not recorded: the history {disk}/lab.sqlite cannot be written: {FULL}\n"
     )
+
+
+def test_output_is_kept_as_far_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, path: Path, state: list[str]
+) -> None:
+    room: list[bool] = []
+
+    def body(invocation: Invocation, **_own: object) -> Report:
+        report = works_on()(invocation)
+        for host in ("a", "b", "c"):
+            room.append(invocation.recording.has_room)
+            invocation.recording.attach(host, "x" * 6 if room[-1] else None)
+        return report
+
+    monkeypatch.setattr(writing, "RUN_BYTES", 10)
+    offer(monkeypatch, body, recorded=True)
+    run([*state, "demo"])
+    assert room == [True, True, False]
+    with sqlite3.connect(path) as connection:
+        (packed,) = connection.execute("SELECT content FROM evidence").fetchone()
+    assert json.loads(zlib.decompress(packed)) == {
+        "a": "x" * 6,
+        "b": "x" * 4 + "\n(cut off after 4 characters)",
+        "c": "\n(cut off after 0 characters)",
+    }
 
 
 def test_secrets_never_reach_the_file(monkeypatch: pytest.MonkeyPatch, path: Path, state: list[str]) -> None:

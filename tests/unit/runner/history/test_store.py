@@ -210,7 +210,7 @@ def test_evidence_is_kept_of_the_newest_runs_and_up_to_a_bound(
 ) -> None:
     monkeypatch.setattr(writing, "EVIDENCE_RUNS", 2)
     monkeypatch.setattr(writing, "_HOST_BYTES", 10)
-    monkeypatch.setattr(writing, "_RUN_BYTES", 25)
+    monkeypatch.setattr(writing, "RUN_BYTES", 25)
     shown = {"a": "é" * 10, "b": "x" * 11, "c": "12345678", "d": "z"}
     for _ in range(3):
         remember(path, [OK], evidence=shown)
