@@ -92,7 +92,7 @@ def check_what_needs_no_machine(commands: Path, where: Path) -> None:
         assert done.returncode == 0, f"{args}: {done.stderr}"
         return done.stdout
 
-    assert stdout("validate") == f"{lab}: lab kvm-network-lab is valid: 2 networks, 5 hosts (1 router)\n"
+    assert stdout("validate") == "lab.yaml: lab kvm-network-lab is valid: 2 networks, 5 hosts (1 router)\n"
     rows = json.loads(stdout("verify", "--offline", "--json"))["results"]
     assert {row["host"] for row in rows} == {f"host0{number}" for number in range(5)}
     assert stdout("graph", "--format", "svg").startswith("<svg ")
