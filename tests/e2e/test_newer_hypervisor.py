@@ -18,13 +18,6 @@ networks: {{n: {{mode: isolated, cidr: 10.199.1.0/24}}}}
 hosts: {{one: {{networks: {{n: 10.199.1.11}}}}, two: {{networks: {{n: dhcp}}}}}}
 images: {{tiny: {{path: tiny.qcow2}}}}
 """
-DEBIAN = """\
-name: e2e-newer
-hypervisor: {uri}
-defaults: {{image: debian-12, memory: 384, disk: 3}}
-networks: {{n: {{mode: nat, cidr: 10.199.2.0/24}}}}
-hosts: {{one: {{networks: {{n: 10.199.2.11}}}}}}
-"""
 
 
 def test_its_libvirt_is_another_one(newer: SecondHypervisor) -> None:
@@ -42,7 +35,7 @@ def test_machines_come_and_go_and_leave_nothing(
     lab.env["LABRUN_IMAGE_DIR"] = str(folder / "images")
     try:
         up = lab.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, [row["why"] for row in up.bad()]
         assert [row["actual"] for row in up.of("image")] == ["qemu: imported, uploaded"]
         assert lab.json("up", "--no-wait").statuses() <= {"ok", "skipped"}
         hosts = lab.json("status").document["hosts"]
@@ -51,24 +44,6 @@ def test_machines_come_and_go_and_leave_nothing(
         assert lab.json("-y", "stop", "--hosts", "one", "--timeout", "5").exit_code == 0
         again = lab.json("up", "--no-wait")
         assert [row["host"] for row in again.of("machine") if row["status"] == "changed"] == ["one"]
-    finally:
-        down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
-    assert newer.leftovers() == ""
-
-
-def test_a_debian_there_is_configured_verified_and_removed(
-    newer: SecondHypervisor, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    lab = lab_on(newer, tmp_path_factory.mktemp("debian"), DEBIAN.format(uri=newer.uri("lab")))
-    try:
-        up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad()
-        assert lab.json("up", "--configure").statuses() <= {"ok", "skipped"}
-        assert lab.run("ssh", "one", "hostname").stdout == "one\n"
-        assert lab.run("exec", "--via", "agent", "hostname").stdout == "one: one\n"
-        assert lab.json("verify").exit_code == 0
-        assert lab.json("drift").exit_code == 0
     finally:
         down = lab.json("-y", "down")
     assert down.exit_code == 0, down.bad()
