@@ -37,6 +37,7 @@ __all__ = [
     "leave_network",
     "networks_of",
     "own_network",
+    "require_daemon",
     "translated",
     "unless_gone",
 ]
@@ -279,6 +280,15 @@ def enter_network(uri: str) -> bool:
             step="namespace",
         ) from error
     return True
+
+
+def require_daemon(uri: str) -> None:
+    """Make sure that a local libvirtd runs, so that its network can be entered: its socket may start it.
+
+    Without one the addresses of guests would be those of strangers. Raises HypervisorError.
+    """
+    if is_local(uri) and daemon_pid(uri) is None:
+        connect(uri)
 
 
 def leave_network() -> None:

@@ -20,8 +20,8 @@ from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.cli.terminal import say
 from labrun.runner.commands.completions import complete_lab_name
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.lock import lab_lock
-from labrun.runner.engine.session import hypervisor_engine
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
 from labrun.runner.timer.files import scheduled
 from labrun.runner.verb import verb

@@ -10,8 +10,9 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.lock import lab_lock
-from labrun.runner.engine.session import hypervisor_engine, open_session
+from labrun.runner.engine.session import open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 

@@ -14,9 +14,10 @@ from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.machine_jobs import MARGIN, machine_jobs
-from labrun.runner.engine.session import Session, hypervisor_engine, open_session
+from labrun.runner.engine.session import Session, open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab, plan_rows

@@ -14,7 +14,8 @@ from labrun.inventory.topology.jump_hosts import jumps
 from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.outcome import HYPERVISOR
 from labrun.runner.engine.channels import console_login
-from labrun.runner.engine.session import Session, hypervisor_engine
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
+from labrun.runner.engine.session import Session
 
 if TYPE_CHECKING:
     from nornir.core.task import AggregatedResult

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labrun.errors import UsageError
-from labrun.hypervisor import enter_network
-from labrun.outcome import HYPERVISOR
+from labrun.hypervisor import enter_network, require_daemon
 from labrun.runner.cli.invocation import THREADS, Invocation
 from labrun.runner.cli.lab_file import lab_path, load, say_notices
 from labrun.runner.cli.selection import select_hosts
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
     from labrun.tasks.provision.strays import Stray
 
-__all__ = ["Session", "TaskData", "hypervisor_engine", "open_session"]
+__all__ = ["Session", "TaskData", "open_session"]
 
 TaskData: TypeAlias = Mapping[str, object]
 """The input of a task for one host, by its key in ``host.data``. Only the task knows the values' types."""
@@ -315,6 +314,8 @@ def open_session(invocation: Invocation, *, single: str = "") -> Session:
     if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
+    if not looks:
+        require_daemon(choice.uri)
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir, create=not looks)
     if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":
@@ -331,26 +332,3 @@ def _open_several(invocation: Invocation, lab: Lab, hosts: tuple[str, ...], *, c
     if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":
         state.remember_lab_file(Path(path).resolve())
     return Session(invocation, span.lab, hosts, span.uris[0], "set in the lab file", state, span)
-
-
-@contextmanager
-def hypervisor_engine(
-    uri: str,
-    hosts: Mapping[str, TaskData] | None = None,
-    *,
-    until: str = "finished",
-    budget: Budget | None = None,
-) -> Iterator[Nornir]:
-    """Yield a Nornir whose only host is the hypervisor, or with ``hosts`` these, by name with their data.
-
-    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`, unless there is a
-    ``budget``.
-    """
-    from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
-
-    from labrun.runner.engine.nornir import build_nornir
-
-    named = hosts if hosts is not None else {HYPERVISOR: {}}
-    members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
-    inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    yield build_nornir(inventory, budget or Budget(on_signal=OnSignal(until)))

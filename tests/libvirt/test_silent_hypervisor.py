@@ -343,7 +343,7 @@ A_RUN = """
 import os, signal, sys
 from labrun.hypervisor import connect
 from labrun.runner.engine.runner_plugin import Interrupted
-from labrun.runner.engine.session import hypervisor_engine
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 uri, pid = sys.argv[1], int(sys.argv[2])
 connection = connect(uri)
 def look(task):

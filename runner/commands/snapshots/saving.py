@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
-from labrun.runner.engine.session import Session, hypervisor_engine
+from labrun.runner.engine.hypervisor_engine import hypervisor_engine
+from labrun.runner.engine.session import Session
 from labrun.tasks.provision.snapshot_store import (
     FAULT,
     SNAPSHOTS,
