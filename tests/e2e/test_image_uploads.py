@@ -117,7 +117,7 @@ def test_it_is_shown_in_megabytes_and_once_for_two_labs(
     size = round((folder / "big.qcow2").stat().st_size / 1e6)
     done = lab.run("up", "--no-wait")
     assert done.exit_code == 0, done.stderr
-    shown = [line.split("s  ", 1)[1] for line in done.stderr.splitlines() if "upload" in line]
+    shown = [line.split("s  ", 1)[1] for line in done.stderr.splitlines() if ": upload (" in line]
     assert shown == [f"hypervisor: upload (e2e-uploads.big, {size} MB)"]
     other = lab_on(
         older, folder / "other", LAB.format(name="e2e-again", uri=older.uri("root"), net="10.201.2")
@@ -129,7 +129,8 @@ def test_it_is_shown_in_megabytes_and_once_for_two_labs(
     try:
         up = other.run("up", "--no-wait")
         assert up.exit_code == 0, up.stderr
-        assert "upload" not in up.stderr + up.stdout
+        assert ": upload (" not in up.stderr
+        assert "uploaded" not in up.stdout
     finally:
         assert other.run("-y", "down").exit_code == 0
 

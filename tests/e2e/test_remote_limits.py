@@ -55,7 +55,7 @@ def test_what_its_nftables_would_do_is_refused_before_anything_is_made(
 ) -> None:
     text = LAB.format(name=f"e2e-far-{kind}", uri="auto", net="10.197")
     if kind == "forward":
-        text = text.replace("10.197.1.0/24}", "10.197.1.0/24, forward: {tcp/8080: 'gate:80'}}")
+        text = text.replace("10.197.2.0/24}", "10.197.2.0/24, forward: [{port: 8080, to: 'gate:80'}]}")
     else:
         text = text.replace("lan: dhcp", "lan: {ipv4: 10.197.1.7, filter: f}")
         text += "filters: {f: [{allow: in, proto: tcp, port: 22}, {deny: in}]}\n"
