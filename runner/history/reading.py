@@ -65,6 +65,7 @@ _LAST = """
     WHERE lab = :lab AND command = :command AND exit_code IS NOT NULL AND NOT interrupted
         AND (:uri IS NULL OR uri = :uri)
         AND id > (SELECT coalesce(max(id), 0) FROM runs WHERE lab = :lab AND removed_lab)
+        AND (exit_code NOT IN (2, 5) OR EXISTS (SELECT 1 FROM outcomes WHERE run = runs.id))
     ORDER BY id DESC LIMIT 1
 """
 _LAST_OF_EACH = """
@@ -293,6 +294,7 @@ class History:
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
 
+        One that ended in an error before it looked at anything does not count.
         ``uri`` restricts this to runs on that hypervisor.
         """
         runs = self._runs(_LAST, command=command, uri=uri or None)

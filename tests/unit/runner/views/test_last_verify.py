@@ -47,6 +47,8 @@ def test_the_next_one_takes_its_place(path: Path) -> None:
         {"command": "configure"},
         {"finished": False},
         {"interrupted": True, "exit_code": 130},
+        {"exit_code": 5},
+        {"exit_code": 2},
         {"uri": "qemu:///system"},
         {"lab": "another"},
         {"command": "down", "exit_code": 1},
