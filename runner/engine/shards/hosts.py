@@ -10,7 +10,7 @@ from typing import Any, Final
 from nornir.core.inventory import ConnectionOptions, Defaults, Host
 
 from labrun.inventory.hosts.connections import JUMP, OPTIONS
-from labrun.runner.engine.shards.codec import encode
+from labrun.runner.engine.shards.codec import NAMED, encode
 from labrun.runner.engine.shards.messages import HostSpec
 from labrun.tasks.guest.inside import OPENER
 
@@ -30,7 +30,10 @@ def why_it_stays(host: Host) -> str:
     if has_secrets(host.data):
         return "its settings have secrets, which are not sent"
     try:
-        encode({key: value for key, value in host.data.items() if key != JUMP})
+        for key, value in host.data.items():
+            # What has a name there travels; a large lab's are long, and made into JSON once is enough.
+            if key != JUMP and NAMED.get(type(value).__name__) != type(value).__module__:
+                encode(value)
     except TypeError as error:
         return str(error)
     return ""
