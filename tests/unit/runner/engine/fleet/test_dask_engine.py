@@ -272,7 +272,10 @@ def test_no_scheduler_is_a_message() -> None:
 def test_no_worker_is_a_message(tmp_path: Path) -> None:
     with local_fleet(tmp_path) as empty:
         engine = empty.engine()
-        with pytest.raises(EngineError, match=r"^the scheduler has no worker$"):
+        with pytest.raises(
+            EngineError,
+            match=r"^engine: the scheduler has no worker \(`labrun fleet status` shows the fleet\)$",
+        ):
             engine.start()
         engine.close()
 
