@@ -17,7 +17,7 @@ Run = Callable[..., str]
 @contextmanager
 def large_tcp_lost(run: Run) -> Iterator[None]:
     """Drop every TCP segment over 1000 bytes on the hypervisor's bridges, and nothing else."""
-    chain = f"chain f {{ type filter hook forward priority 0; {_RULE}; }}"
+    chain = f"chain f {{ type filter hook forward priority 0; {_RULE}; }};"
     run("nft", f"table bridge {_TABLE} {{ {chain} }}")
     try:
         yield
@@ -28,7 +28,7 @@ def large_tcp_lost(run: Run) -> Iterator[None]:
 @contextmanager
 def small_port(run: Run, port: str, mtu: int) -> Iterator[None]:
     """Give a port of a bridge this MTU: larger frames that are to leave by it are lost silently."""
-    before = run("cat", f"/sys/class/net/{port}/mtu").strip()
+    before = run("ip", "-o", "link", "show", port).partition(" mtu ")[2].split()[0]
     run("ip", "link", "set", port, "mtu", str(mtu))
     try:
         yield

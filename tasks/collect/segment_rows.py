@@ -81,8 +81,10 @@ def _too_small(shown: Shown, trial: SegmentTrial, largest: int) -> Judged:
         return Judged(Status.FAILED, actual, found.text, found.at, found.fault)
     what = f"the MTU between {_between(trial)} is too small for {trial.network}"
     what += f": {largest} of {trial.size} bytes get through"
-    seen = f" (on {trial.between[0]}: `ip -d link show {trial.device}`, and the ways to its peers)"
-    return Judged(Status.FAILED, actual, what + (seen if trial.between else ""), fault=Fault(None, what))
+    seen = ""
+    if trial.between:
+        seen = f" (on {trial.between[0]}: `ip -d link show {trial.device}`, and the ways to its peers)"
+    return Judged(Status.FAILED, actual, what + seen, fault=Fault(None, what))
 
 
 def _broken(shown: Shown, trial: SegmentTrial, tried: SegmentTry) -> Judged:

@@ -1,4 +1,4 @@
-"""Full segments between real guests: what gets through, what a lossy bridge takes, and how verify names it."""
+"""Full segments between real guests: what gets through, what is lost on a bridge, and how verify names it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sent(lab: RunningLab) -> Outcome:
     script = collect_script(spec, "MARK")
     answer = lab.run("ssh", "one", "sudo sh -s", stdin=script)
     assert answer.exit_code == 0, answer.stderr
-    capture = read_capture(raw_capture(spec, "MARK", Completed(answer.stdout, answer.stderr, 0, 1.0)))
+    capture = read_capture(raw_capture(spec, "MARK", Completed(0, answer.stdout, answer.stderr, 1.0)))
     (row,) = segment_rows(loaded, {"one": capture}, [trial])
     return row
 
@@ -68,7 +68,7 @@ def test_an_mtu_that_is_too_small_on_the_way_is_measured(lab: RunningLab) -> Non
     with small_port(in_first, bridge_port_of(in_first, LXC, "e2e-segments-two"), 1300):
         row = sent(lab)
     # A bridge lets a VLAN tag more through than the port's MTU.
-    assert (row.status, row.actual) == (Status.FAILED, "1304 bytes")
+    assert (row.status, row.actual) == (Status.FAILED, "1304 bytes"), row
     what = "the MTU between one and two is too small for lan: 1304 of 1500 bytes get through"
     assert row.why == what
     assert sent(lab).status is Status.OK

@@ -160,3 +160,12 @@ def test_only_the_source_sends_and_its_deadline_allows_for_it(lab: Lab, trial: S
     assert (sent.to, sent.network, sent.port, sent.payload) == ("two", "lan", 22, 1422)
     assert two.segments == ()
     assert seconds_for(one) > seconds_for(collect_spec(lab, "one"))
+
+
+def test_on_one_hypervisor_the_hosts_are_named(lab: Lab, trial: SegmentTrial) -> None:
+    alone = replace(trial, between=(), device="")
+    found = row(lab, alone, SegmentTry(1272, "lost"))
+    assert found.why == "the MTU between one and two is too small for lan: 1300 of 1450 bytes get through"
+    found = row(lab, alone, SegmentTry(1422, "lost"))
+    assert found.why is not None
+    assert found.why.endswith("the checksum offload between one and two is broken (`ethtool -K eth0 tx off`)")
