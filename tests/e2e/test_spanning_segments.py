@@ -43,7 +43,7 @@ def other(
 def lab(
     other: tuple[Path, FurtherHypervisor], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SpanningLab]:
-    """One container on the first hypervisor, and a machine on the other in whose place a namespace answers."""
+    """One container on the first hypervisor, and a machine on the other; a namespace answers in its place."""
     ssh, b = other
     folder = tmp_path_factory.mktemp("far-lab")
     made = write(folder, ssh, tiny_disk(folder / "tiny.qcow2"), [b], MIXED.replace("10.193.", "10.191."))
