@@ -114,3 +114,30 @@ def test_a_plan_says_in_short_where_each_host_is(lab: SpanningLab) -> None:
     assert first == "hypervisor a (lxc:///system): one (set in the lab file)"
     assert second.startswith("hypervisor b (qemu+ssh://")
     assert second.endswith("): two (set in the lab file)")
+
+
+def test_the_power_switch_reaches_both_and_the_list_names_both(
+    lab: SpanningLab, other: tuple[Path, FurtherHypervisor]
+) -> None:
+    def switched(action: str) -> dict[str, str]:
+        answer = lab.json("--timeout", "5", action)
+        assert answer.exit_code == 0, answer.rows
+        return {row["host"]: row["status"] for row in answer.rows}
+
+    def running() -> bool:
+        return f"{NAME}-two" in other[1].inside("virsh", "-q", "-c", FIRST, "list", "--name")
+
+    changed, same = dict.fromkeys(("one", "two"), "changed"), dict.fromkeys(("one", "two"), "ok")
+    assert switched("stop") == changed
+    assert not running()
+    assert switched("stop") == same
+    assert switched("start") == changed
+    assert running()
+    assert switched("start") == same
+    assert switched("restart") == changed
+    assert running()
+    (listed,) = (each for each in lab.json("list").document["labs"] if each["name"] == NAME)
+    assert listed["machines"] == {"one": "running"}
+    assert listed["hypervisors"] == ["lxc:///system", other[1].uri]
+    states = {host["name"]: host["state"] for host in lab.json("status").document["hosts"]}
+    assert states == {"one": "running", "two": "running"}
