@@ -17,7 +17,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.parts import spanned
 from labrun.inventory.topology.placement import Placement
 
-__all__ = ["OVERHEAD", "PORT", "Tunnel", "tunnels_of", "vni_of"]
+__all__ = ["OVERHEAD", "PORT", "Tunnel", "device_of", "tunnels_of", "vni_of"]
 
 PORT: Final = 14789
 """The UDP port. Networks between machines often filter or rewrite VXLAN's own, 4789."""
@@ -45,13 +45,22 @@ class Tunnel:
     @property
     def device(self) -> str:
         """Return the device's name, the same on every hypervisor."""
-        return f"lrv{self.vni:06x}"
+        return _device(self.vni)
 
 
 def vni_of(lab: str, network: str) -> int:
     """Return the VXLAN network identifier, 1 to 16,777,215: a hash, so that labs do not meet."""
     digest = hashlib.sha256(f"{lab}/{network}".encode()).digest()
     return int.from_bytes(digest[:3], "big") or 1
+
+
+def device_of(lab: str, network: str) -> str:
+    """Return the name that the ends of a network's tunnel have."""
+    return _device(vni_of(lab, network))
+
+
+def _device(vni: int) -> str:
+    return f"lrv{vni:06x}"
 
 
 def tunnels_of(lab: Lab, placement: Placement, hypervisor: str) -> Iterator[Tunnel]:

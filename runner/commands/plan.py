@@ -60,6 +60,9 @@ def _report(session: Session, plan: LabPlan, rows: list[Outcome]) -> Report:
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = session.place_json()
     follows = "labrun up" if exit_code(rows) == _TO_DO else ""
-    scene = session.scene(changes=True, next=follows, first=session.place)
+    first = session.place
+    if session.span is not None and invocation.verbosity < 1:
+        first = "\n".join(session.span.short_notes())
+    scene = session.scene(changes=True, next=follows, first=first)
     whole = invocation.verbosity > 0
     return Report(session.lab.name, rows, extra=extra, diff=whole, scene=scene)

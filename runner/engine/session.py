@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.inventory.topology.segments import SegmentTrial
     from labrun.json_values import JsonObject
     from labrun.runner.cli.scene import Scene
     from labrun.runner.engine.shards.shard_runner import ShardRunner
@@ -101,6 +102,14 @@ class Session:
         if self.span is not None:
             return self.span.members
         return (Member("", self.uri, self.lab),) if self.uri else ()
+
+    def segments(self) -> tuple[SegmentTrial, ...]:
+        """Return the trials of full segments over the networks that span hypervisors."""
+        if self.span is None:
+            return ()
+        from labrun.inventory.topology.segments import segment_trials
+
+        return tuple(segment_trials(self.lab, self.span.placement))
 
     def lost(self) -> dict[str, str]:
         """Return the hosts whose hypervisor does not answer, with the reason."""

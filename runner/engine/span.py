@@ -25,6 +25,8 @@ from labrun.tasks.provision.tunnel_paths import TunnelPath
 
 __all__ = ["Member", "Span", "SpanLeases", "open_span", "with_mtus"]
 
+_MOST_NAMED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -103,6 +105,19 @@ class Span:
             found[HYPERVISOR, "network", network] = why
         return found
 
+    def short_notes(self) -> list[str]:
+        """Return, for people, one line per hypervisor: its hosts by the reason why they are there."""
+        lines = []
+        for name, each in self.lab.hypervisors.items():
+            reasons: dict[str, list[str]] = {}
+            for host in self.placement.on(name):
+                reasons.setdefault(self.placement.places[host].why, []).append(host)
+            said = "; ".join(f"{_named(hosts)} ({why})" for why, hosts in reasons.items()) or "no hosts"
+            gone = self.gone.get(name)
+            silent = f" does not answer: {gone.reason}" if gone is not None else ""
+            lines.append(f"hypervisor {name}{silent or f' ({each.uri})'}: {said}")
+        return lines
+
     def notes(self) -> list[str]:
         """Return, for people, the hypervisors, and the place of each host with the reason."""
         lines = [f"hypervisor {name}: {each.uri}" for name, each in self.lab.hypervisors.items()]
@@ -121,6 +136,11 @@ class SpanLeases:
         """Return the leases of all of them. Raises HypervisorError."""
         names = tuple(networks)
         return tuple(lease for uri in self.uris for lease in LibvirtLeases(uri).leases(names))
+
+
+def _named(hosts: list[str]) -> str:
+    more = len(hosts) - _MOST_NAMED
+    return ", ".join(hosts[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def open_span(lab: Lab, state: LabState) -> Span:

@@ -18,6 +18,7 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.durations import Durations, read_durations
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
+from labrun.tasks.collect.segments import SegmentTry, read_segment
 from labrun.tasks.guest.facts.links import Link, links, nics_by_mac
 from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.shell import Facts, parse_facts
@@ -89,7 +90,7 @@ class Capture:
     and pings are by target host and IP version. ``out_of_band`` is why labrun could not log in, if the host
     was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
     allows no login: then it was read in full, out of band; empty = it allows one. ``durations`` are those of
-    its traces, pings and checks.
+    its traces, pings and checks. ``segments`` has what became of full segments, by network and target host.
     """
 
     links: Mapping[str, Link]
@@ -104,6 +105,7 @@ class Capture:
     out_of_band: Unreachable | None = None
     no_login: str = ""
     durations: Durations = field(default_factory=Durations)
+    segments: Mapping[tuple[str, str], SegmentTry] = field(default_factory=lambda: MappingProxyType({}))
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None if unknown."""
@@ -159,6 +161,7 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         evidence=read_evidence(facts),
         checks=MappingProxyType(_checks(spec, facts)),
         durations=read_durations(facts, spec, float(raw.get("seconds", 0.0))),
+        segments=MappingProxyType(_segments(spec, facts)),
     )
 
 
@@ -168,6 +171,14 @@ def _checks(spec: CollectSpec, facts: Facts) -> dict[str, CheckResult]:
         for number, asked in enumerate(spec.checks)
         if asked.kind != "trace"
     }
+
+
+def _segments(spec: CollectSpec, facts: Facts) -> dict[tuple[str, str], SegmentTry]:
+    read = (
+        ((sent.network, sent.to), read_segment(facts.commands.get(f"segment {number}")))
+        for number, sent in enumerate(spec.segments)
+    )
+    return {key: tried for key, tried in read if tried is not None}
 
 
 def _lost(facts: Facts) -> dict[int, str]:

@@ -11,7 +11,7 @@ from labrun.inventory.model import Address
 from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.configure.plan import Json
 
-__all__ = ["CollectSpec", "PingSpec", "TraceSpec"]
+__all__ = ["CollectSpec", "PingSpec", "SegmentSpec", "TraceSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,17 @@ class PingSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentSpec:
+    """A host to whose sshd on a network full segments are sent; ``payload`` is that of a full-size ping."""
+
+    to: str
+    network: str
+    address: Address
+    port: int
+    payload: int
+
+
+@dataclass(frozen=True, slots=True)
 class CollectSpec:
     """Everything to collect on one host.
 
@@ -55,6 +66,7 @@ class CollectSpec:
     checks: tuple[CheckSpec, ...] = ()
     listeners: bool = False
     macs: tuple[str, ...] = ()
+    segments: tuple[SegmentSpec, ...] = ()
 
     def without_settings(self) -> CollectSpec:
         """Return the spec for a host whose settings are read elsewhere."""
@@ -68,4 +80,5 @@ class CollectSpec:
             pings=tuple(replace(ping, like=None) for ping in self.pings if wanted(ping.to)),
             checks=checks,
             listeners=False,
+            segments=(),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
@@ -10,11 +10,13 @@ from labrun.inventory.topology.checks import instances_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.nm_properties import mtu_of
 from labrun.inventory.topology.path_model import Path
+from labrun.inventory.topology.segments import SegmentTrial
 from labrun.inventory.topology.targets import targets_of
 from labrun.tasks.collect.check_script import seconds_of
 from labrun.tasks.collect.check_spec import check_specs
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.nm_settings import NmcliOfFile
+from labrun.tasks.collect.segments import segment_seconds, segment_specs
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.resources import RESOURCES
 from labrun.tasks.state.sections import section_of
@@ -75,11 +77,19 @@ class _Wave:
         return True
 
 
-def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False) -> CollectSpec:
+def collect_spec(
+    lab: Lab,
+    host_name: str,
+    *,
+    skip: Collection[str] = (),
+    full: bool = False,
+    segments: Sequence[SegmentTrial] = (),
+) -> CollectSpec:
     """Return what to collect on a host; ``skip`` names hosts known to be down.
 
     ``full`` traces all pairs, regardless of the size of the lab; otherwise a large lab has a choice of
-    targets (:func:`targets_of`). Raises KeyError for unknown names.
+    targets (:func:`targets_of`). ``segments`` are trials of full segments, of all hosts.
+    Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
     targets = (each for each in targets_of(lab, host_name, full=full) if each not in skip)
@@ -113,6 +123,7 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: 
         checks=tuple(check_specs(lab, host_name)),
         listeners=host_name in udp_targets(lab),
         macs=tuple(nic.mac for nic in host.interfaces if nic.mac),
+        segments=segment_specs(segments, host_name),
     )
 
 
@@ -177,7 +188,13 @@ def seconds_for(spec: CollectSpec) -> float:
     waves = 1 + max((trace.wave for trace in traces), default=0)
     longest = max((trace.hops for trace in traces), default=0)
     rounds = waves + len(traces) // _WAVE_AT_ONCE
-    return 45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4 + seconds_of(spec.checks)
+    return (
+        45.0
+        + rounds * (4.0 + longest)
+        + (len(pings) + len(traces)) / 4
+        + seconds_of(spec.checks)
+        + segment_seconds(spec.segments)
+    )
 
 
 def patience_for(spec: CollectSpec) -> float:

@@ -11,6 +11,7 @@ from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.durations import TIMED, TIMES
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
+from labrun.tasks.collect.segments import segment_script
 from labrun.tasks.guest.facts import claims, links, routes
 from labrun.tasks.guest.facts.guard import PROBE as GUARD
 from labrun.tasks.guest.scripts import guest_script
@@ -63,6 +64,8 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
         for fact in resource.facts(spec.settings[resource.section])
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
+    if spec.segments:
+        probes.append(Probe(script="".join(segment_script(spec.segments))))
     checks = check_probe(spec.checks, has_room=_needs_room(spec))
     if checks is not None:
         probes.append(checks)
@@ -76,7 +79,7 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
 
 
 def _needs_room(spec: CollectSpec) -> bool:
-    return bool(spec.macs or spec.traces or spec.pings or spec.checks)
+    return bool(spec.macs or spec.traces or spec.pings or spec.checks or spec.segments)
 
 
 def _traces(spec: CollectSpec) -> Iterator[str]:

@@ -19,6 +19,7 @@ from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
+    from labrun.inventory.topology.segments import SegmentTrial
     from labrun.outcome import Outcome
     from labrun.runner.engine.out_of_band import Rows
     from labrun.runner.engine.span import Member
@@ -93,12 +94,15 @@ def verify_rows(session: Session, *, full: bool = False, evidence: bool = True) 
     """Return every row of `verify` for the session's hosts."""
     from labrun.inventory.topology.targets import concerned
     from labrun.tasks.collect.judge import judge
+    from labrun.tasks.collect.segment_rows import segment_rows
     from labrun.tasks.judging import judging_time
 
     read = concerned(session.lab, session.hosts, full=full)
-    captures = gather_captures(session, full=full, only=read, evidence=evidence)
+    segments = [each for each in session.segments() if each.source in session.hosts]
+    captures = gather_captures(session, full=full, only=read, evidence=evidence, segments=segments)
     with judging_time(session.invocation.timeout):
         rows = judge(session.lab, captures, session.hosts, full=full)
+        rows += segment_rows(session.lab, captures, segments)
     return rows + _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
 
 
@@ -184,11 +188,12 @@ def gather_captures(
     only: Collection[str] | None = None,
     pair: tuple[str, str] | None = None,
     evidence: bool = True,
+    segments: Sequence[SegmentTrial] = (),
 ) -> Mapping[str, Capture | Unreachable]:
     """Return the capture of every host of the lab, or of the hosts in ``only``.
 
-    ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
-    the output is kept with the run.
+    ``full`` traces every pair; ``pair`` traces only this one and runs no checks. ``segments`` are trials of
+    full segments. With ``evidence``, the output is kept with the run.
     """
     from labrun.inventory.hosts.locate import no_logins
     from labrun.inventory.topology.targets import targets_of
@@ -203,7 +208,7 @@ def gather_captures(
     from labrun.tasks.out_of_band.captures import captures_from_inside
 
     reasons = off(session)
-    specs = _specs(session, reasons, full=full)
+    specs = _specs(session, reasons, full=full, segments=segments)
     if pair is not None:
         source, target = pair
         # In a large lab the pair may not be among those that are tried otherwise.
@@ -244,12 +249,17 @@ def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpe
     return spec.narrowed(lambda to: (host, to) == pair)
 
 
-def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, CollectSpec]:
+def _specs(
+    session: Session, off: Mapping[str, str], *, full: bool = False, segments: Sequence[SegmentTrial] = ()
+) -> dict[str, CollectSpec]:
     from labrun.tasks.collect.schedule import collect_spec
 
     # Skip machines that are off: waiting for their answer would add nothing to what libvirt reports.
     skip = frozenset(off)
-    return {name: collect_spec(session.lab, name, skip=skip, full=full) for name in session.lab.hosts}
+    return {
+        name: collect_spec(session.lab, name, skip=skip, full=full, segments=segments)
+        for name in session.lab.hosts
+    }
 
 
 def _longest(specs: Iterable[CollectSpec]) -> float:
@@ -261,14 +271,16 @@ def _longest(specs: Iterable[CollectSpec]) -> float:
 def explained(session: Session, *, full: bool = False) -> str:
     """Return, per host, the commands whose output `verify` compares."""
     from labrun.tasks.collect.check_script import by_hand
+    from labrun.tasks.collect.segments import segments_by_hand
 
     blocks = []
-    for host, spec in _specs(session, {}, full=full).items():
+    for host, spec in _specs(session, {}, full=full, segments=session.segments()).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace.address}   # {trace.to}" for trace in spec.traces]
             lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
             lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
+            lines += [line for each in spec.segments for line in segments_by_hand(each)]
             blocks.append("\n".join(lines) + "\n")
     if forwards := _forwards_by_hand(session):
         blocks.append("\n".join(["# on the hypervisor", *forwards]) + "\n")

@@ -29,7 +29,7 @@ NAMED: Final[Mapping[str, str]] = MappingProxyType(
             "labrun.outcome": "Fault Nic Outcome Pair Status",
             "labrun.inventory.check_model": "Match",
             "labrun.tasks.collect.check_spec": "CheckSpec",
-            "labrun.tasks.collect.collect_spec": "CollectSpec PingSpec TraceSpec",
+            "labrun.tasks.collect.collect_spec": "CollectSpec PingSpec SegmentSpec TraceSpec",
             "labrun.tasks.drift.task": "DriftSpec",
             "labrun.tasks.drift.journal": "Line Logged",
         }.items()
