@@ -18,6 +18,7 @@ from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
 from labrun.libvirt_calls import is_blocked, opened, watch
 from labrun.libvirt_package import is_libvirt_missing, not_installed
+from labrun.libvirt_version import too_old
 from labrun.remote_refusals import remote_refusal
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def _opened(libvirt: Any, uri: str) -> Any:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     try:
         connection = libvirt.open(uri)
+        opened(connection, uri)
+        version = connection.getLibVersion()
     except libvirt.libvirtError as error:
         said = _reason(error)
         known = remote_refusal(uri, said)
@@ -103,7 +106,9 @@ def _opened(libvirt: Any, uri: str) -> Any:
             step="libvirt",
             hint=known.hint if known else _hint(libvirt, uri, error),
         ) from error
-    opened(connection, uri)
+    if (refusal := too_old(uri, version)) is not None:
+        connection.close()
+        raise refusal
     return connection
 
 

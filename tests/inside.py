@@ -29,13 +29,13 @@ main()
 """
 
 
-def put_labrun_into(lab: RunningLab, host: str) -> None:
-    """Unpack labrun below ``/opt/labrun`` of a host; :data:`LABRUN` starts it there."""
+def put_labrun_into(lab: RunningLab, host: str, extra: str = "") -> None:
+    """Unpack labrun, with an ``extra`` of it, below ``/opt/labrun`` of a host; :data:`LABRUN` starts it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", dereference=False) as archive:
         for folder in ("labrun", "runner", "tasks", "inventory", "templates"):
             archive.add(ROOT / folder, f"opt/labrun/source/{folder}")
-        for path, name in _files():
+        for path, name in _files(extra):
             archive.add(path, f"opt/labrun/packages/{name}")
         script = tarfile.TarInfo("opt/labrun/labrun")
         script.mode, script.size = 0o755, len(START)
@@ -47,8 +47,8 @@ def put_labrun_into(lab: RunningLab, host: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def _files() -> list[tuple[Path, str]]:
-    """Return path and name of every file of the packages that labrun needs."""
+def _files(extra: str) -> list[tuple[Path, str]]:
+    """Return path and name of every file of the packages that labrun needs, with one of its extras."""
     wanted, known = ["labrun"], set[str]()
     found = []
     while wanted:
@@ -61,7 +61,9 @@ def _files() -> list[tuple[Path, str]]:
         except PackageNotFoundError:
             continue  # for another Python or system
         needs = [Requirement(text) for text in package.requires or ()]
-        wanted += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+        wanted += [
+            need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})
+        ]
         if name != "labrun":
             files = [(Path(str(file.locate())), str(file)) for file in package.files or ()]
             found += [(path, file) for path, file in files if not file.startswith("..") and path.is_file()]

@@ -100,7 +100,7 @@ class SecondHypervisor:
         *words: str,
         env: dict[str, str] | None = None,
         stdin: str | None = None,
-        seconds: float = 900,
+        seconds: float = 1700,
         ssh: Path | None = None,
     ) -> Answer:
         """Run a command beside the first libvirtd, with this ~/.ssh; returns its output."""

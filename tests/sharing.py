@@ -18,7 +18,8 @@ _MACHINES = (
     *("machines_vm", "image_check", "snapshots_qemu", "snapshots_vm", "vm_changes", "vm_kernel"),
     *("vm_families", "vm_jump_host", "vms_by_hand"),
     # These share a hypervisor as well, which is a container with VMs.
-    *("second_hypervisor", "newer_hypervisor", "remote_refusals", "remote_limits", "image_uploads"),
+    *("second_hypervisor", "systemd_hypervisor", "newer_hypervisor"),
+    *("remote_refusals", "remote_limits", "image_uploads"),
 )
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (

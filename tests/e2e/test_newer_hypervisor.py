@@ -18,6 +18,13 @@ networks: {{n: {{mode: isolated, cidr: 10.199.1.0/24}}}}
 hosts: {{one: {{networks: {{n: 10.199.1.11}}}}, two: {{networks: {{n: dhcp}}}}}}
 images: {{tiny: {{path: tiny.qcow2}}}}
 """
+DEBIAN = """\
+name: e2e-newer
+hypervisor: {uri}
+defaults: {{image: debian-12, memory: 384, disk: 3}}
+networks: {{n: {{mode: nat, cidr: 10.199.2.0/24}}}}
+hosts: {{one: {{networks: {{n: 10.199.2.11}}}}}}
+"""
 
 
 def test_its_libvirt_is_another_one(newer: SecondHypervisor) -> None:
@@ -44,6 +51,24 @@ def test_machines_come_and_go_and_leave_nothing(
         assert lab.json("-y", "stop", "--hosts", "one", "--timeout", "5").exit_code == 0
         again = lab.json("up", "--no-wait")
         assert [row["host"] for row in again.of("machine") if row["status"] == "changed"] == ["one"]
+    finally:
+        down = lab.json("-y", "down")
+    assert down.exit_code == 0, down.bad()
+    assert newer.leftovers() == ""
+
+
+def test_a_debian_there_is_configured_verified_and_removed(
+    newer: SecondHypervisor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lab = lab_on(newer, tmp_path_factory.mktemp("debian"), DEBIAN.format(uri=newer.uri("lab")))
+    try:
+        up = lab.json("--timeout", "1500", "up", "--configure")
+        assert up.exit_code == 0, [row["why"] for row in up.bad()]
+        assert lab.json("up", "--configure").statuses() <= {"ok", "skipped"}
+        assert lab.run("ssh", "one", "hostname").stdout == "one\n"
+        assert lab.run("exec", "--via", "agent", "hostname").stdout == "one: one\n"
+        assert lab.json("verify").exit_code == 0
+        assert lab.json("drift").exit_code == 0
     finally:
         down = lab.json("-y", "down")
     assert down.exit_code == 0, down.bad()
