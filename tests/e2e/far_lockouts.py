@@ -96,7 +96,11 @@ BEHIND: dict[str, Case] = {
 _INTERFACES = "/etc/network/interfaces"
 _SILENT = """\
 mv /usr/bin/ssh-keyscan /usr/bin/ssh-keyscan.own
-printf '#!/bin/sh\\n[ ! -e /var/lib/labrun/guard/undoing ] || exit 1\\nexec ssh-keyscan.own "$@"\\n' >/usr/bin/ssh-keyscan
+cat >/usr/bin/ssh-keyscan <<'END'
+#!/bin/sh
+[ ! -e /var/lib/labrun/guard/undoing ] || exit 1
+exec ssh-keyscan.own "$@"
+END
 chmod 755 /usr/bin/ssh-keyscan
 """
 _ANSWERS = "mv /usr/bin/ssh-keyscan.own /usr/bin/ssh-keyscan"
