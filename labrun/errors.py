@@ -6,7 +6,8 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
 │   ├── NoLibvirtError          exit 5   this Python has no libvirt-python
 │   ├── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
-│   └── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
+│   ├── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
+│   └── EngineError             exit 5   the workers of --engine are not there, or not like this labrun
 ├── LockedError                 exit 1   another labrun is working on this lab
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
@@ -27,6 +28,7 @@ __all__ = [
     "AuthenticationError",
     "CommandError",
     "ConnectionLostError",
+    "EngineError",
     "ForeignObjectError",
     "HostBridgeError",
     "HostKeyChangedError",
@@ -130,6 +132,12 @@ class ForeignObjectError(HypervisorError):
 
 class HostBridgeError(HypervisorError):
     """Report why a NIC of this machine is not put into a bridge, or not taken out of one."""
+
+    is_of_machine = False
+
+
+class EngineError(HypervisorError):
+    """Report that the workers of an engine are not there, or are not like this labrun."""
 
     is_of_machine = False
 

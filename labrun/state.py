@@ -19,7 +19,7 @@ from labrun.lab_keys import ensure_key_pair, password_from, read_public_key
 from labrun.notices import notice
 from labrun.output_logs import FOLDER
 from labrun.state_files import keep_regular, read_file, read_or_reset, write_private
-from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
+from labrun.state_folders import UnavailableFolderError, check_folder, private_folder, xdg_base
 
 __all__ = ["SSH_PORT", "LabState", "state_base"]
 
@@ -77,9 +77,10 @@ class LabState:
         """
         root = _root_of(lab, uri, base)
         state = cls(root, lab)
-        if not create and not os.path.lexists(root):
-            return state
         try:
+            if not create and not os.path.lexists(root):
+                check_folder(root)
+                return state
             private_folder(root)
             if stat.S_IMODE(root.stat().st_mode) != _PRIVATE:
                 root.chmod(_PRIVATE)

@@ -20,7 +20,7 @@ from tests.loopback_sshd import free_port
 __all__ = ["LocalFleet", "certificates", "local_fleet", "program"]
 
 _PROGRAMS = "labrun.runner.engine.fleet"
-_SECONDS = 60
+_SECONDS = 180
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,14 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "exec": ("labrun exec 'ip -br address'", "labrun exec --hosts @router -- sysctl net.ipv4.ip_forward"),
     "run": ("labrun run backup.py", "labrun run tasks.py:upgrade --set version=2 --hosts @router --dry-run"),
     "console": ("labrun console host01",),
+    "fleet": ("labrun fleet init lab@site-a lab@site-b", "labrun fleet install --lab-key"),
+    "fleet init": (
+        "labrun fleet init lab@site-a lab@site-b",
+        "labrun fleet init root@192.0.2.7:2222 --tls --address 192.0.2.1",
+    ),
+    "fleet install": ("labrun fleet install", "labrun fleet install --lab-key --packages wheels"),
+    "fleet status": ("labrun fleet status", "labrun fleet status --json"),
+    "fleet stop": ("labrun fleet stop", "labrun fleet stop --remove -y"),
     "mcp": ("labrun mcp", "labrun --lab ~/lab/lab.yaml mcp --allow-write"),
     "inventory": (
         "labrun inventory -o ssh.conf",

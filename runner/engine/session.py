@@ -192,6 +192,7 @@ class Session:
         from labrun.inventory.hosts.connections import access_of
         from labrun.tasks.guest.tcp import begin_to_dial
 
+        require_daemon(self.uri)
         if self.invocation.engine != THREADS:
             return  # the workers do
         for name in self.hosts[: self.invocation.workers]:
@@ -234,6 +235,7 @@ class Session:
         from labrun.runner.engine.nornir import build_nornir, closing_connections
         from labrun.tasks.guest.inside import OPENER
 
+        require_daemon(self.uri)
         inventory = inventory_of(self.lab, located, self.state)
         openers = openers_inside(self, located)
         others = other_addresses(self.lab, located, self.state.host_addresses())
@@ -314,8 +316,6 @@ def open_session(invocation: Invocation, *, single: str = "") -> Session:
     if choice.uri.startswith("lxc") and not invocation.silent:
         say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
-    if not looks:
-        require_daemon(choice.uri)
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir, create=not looks)
     if state.root.is_dir() and (path := lab_path(invocation.lab)) != "-":

@@ -14,7 +14,7 @@ from labrun.errors import HypervisorError, UnreadableError
 from labrun.hypervisor import is_local, translated
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.tunnels import PORT, Tunnel
-from labrun.tasks.guest.scripts import quote
+from labrun.tasks.guest.scripts import hypervisor_script, quote
 from labrun.tasks.provision.hypervisor_shell import run_as_root, typed_on
 from labrun.tasks.provision.objects import Observed, Plan, Planned, Spec, item_of, plan_of, yes_or_no
 
@@ -30,16 +30,6 @@ __all__ = [
 
 _ALIAS = "labrun:"
 _ALL = "00:00:00:00:00:00"
-_LOOK = """\
-ip -j -d link show type vxlan
-echo
-echo @
-bridge -j fdb show
-echo
-echo @
-if command -v nft >/dev/null; then echo yes; nft -s list ruleset inet 2>/dev/null | grep labrun-rule; fi
-:
-"""
 
 
 def tunnel_spec(lab: Lab, tunnel: Tunnel) -> Spec:
@@ -105,7 +95,7 @@ def _digest(tunnel: Tunnel) -> str:
 
 def observe_tunnels(connection: Any, lab: str) -> dict[str, Observed]:
     """Return every end that carries the lab's name, by network. Raises HypervisorError."""
-    text = run_as_root(connection.getURI(), _LOOK)
+    text = run_as_root(connection.getURI(), hypervisor_script("tunnel_look"))
     try:
         links_text, table_text, rules = text.split("@\n")
         links = objects(read_json(links_text.strip() or "[]", "ip link"), "ip link", "links")

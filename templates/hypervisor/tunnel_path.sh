@@ -3,7 +3,7 @@
 [ -n "$(ip -o address show to "$own")" ] && echo "address yes" || echo "address no"
 unshare -n ip link add lrvtry type vxlan id 1 dstport 14789 2>/dev/null && echo "vxlan yes" || echo "vxlan no"
 command -v ping >/dev/null || echo "ping no"
-try() { ping -M do -c 1 -W 1 -I "$own" -s "$(($1 - header))" "$peer" >/dev/null 2>&1; }
+try() { ping -M "do" -c 1 -W 1 -I "$own" -s "$(($1 - header))" "$peer" >/dev/null 2>&1; }
 # The first packet may be lost while the peer's MAC is not known.
 fits() { try "$1" || try "$1"; }
 for peer in $peers; do

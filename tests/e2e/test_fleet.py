@@ -214,6 +214,7 @@ def test_an_ssh_that_is_killed_takes_its_worker_along(running: Fleet) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_reading_and_leaves_the_fleet(running: Fleet) -> None:
     workers = [machine.worker() for machine in running.machines]
     for host in HOSTS:

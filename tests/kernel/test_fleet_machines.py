@@ -82,7 +82,7 @@ def test_a_machine_with_another_source_is_refused(lab: RunningLab, machine: Flee
     refused = lab.json("--engine", f"dask://127.0.0.1:{PORT}", "exec", "true")
     assert refused.exit_code == 5
     reason = refused.document["error"]
-    assert reason.startswith(f"{machine.name} has labrun {wheel.version} (source ")
+    assert reason.startswith(f"engine: {machine.name} has labrun {wheel.version} (source ")
     assert reason.endswith(f" instead of {wheel.version} (source {wheel.source})")
     status = lab.json("fleet", "status")
     assert (status.exit_code, by_name(status)[machine.name]) == (1, "failed")
@@ -109,6 +109,7 @@ def test_labrun_is_installed_without_a_package_index(
     assert not FleetFolder.of(lab.state).file.exists()
 
 
+@pytest.mark.full
 def test_what_ends_at_once_says_why(lab: RunningLab, machine: FleetMachine) -> None:
     machine.have_installed()
     (program,) = (machine.base / own_wheel().folder / "bin").glob("python")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from labrun.errors import HypervisorError
+from labrun.errors import EngineError
 from labrun.hypervisor import leave_network
 from labrun.runner.engine.fleet.certificates import Bundle
 from labrun.runner.engine.fleet.dask_settings import configure_dask, security_of
@@ -25,7 +25,7 @@ _SECONDS: Final = 10
 def open_client(address: str, files: Bundle | None) -> Client:
     """Return a client of the scheduler at an address such as ``tcp://127.0.0.1:14786``.
 
-    Raises HypervisorError if none answers there, or if it does not accept the certificate.
+    Raises EngineError if none answers there, or if it does not accept the certificate.
     """
     return _in_own_network(lambda: _opened(address, files))
 
@@ -62,7 +62,7 @@ def _opened(address: str, files: Bundle | None) -> Client:
         )
     except (OSError, TimeoutError, ValueError) as error:
         where = address.partition("://")[2]
-        raise HypervisorError(
+        raise EngineError(
             f"no scheduler answers at {where}: {_why(error)}",
             step="engine",
             hint="`labrun fleet status` shows the fleet, `labrun fleet install` starts it",

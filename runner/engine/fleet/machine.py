@@ -17,6 +17,7 @@ from labrun.runner.engine.fleet.model import LOOPBACK, Fleet, Machine
 from labrun.runner.engine.fleet.ssh import on_machine, ssh_command
 from labrun.runner.engine.fleet.wheel import Wheel
 from labrun.runner.engine.fleet.worker import CERTIFICATE
+from labrun.tasks.guest.scripts import assigned, hypervisor_script
 
 __all__ = ["BASE", "Remote"]
 
@@ -36,39 +37,6 @@ cat > ".$2.$$" && mv -f -- ".$2.$$" "$2"
 _UNPACK = f"""\
 umask 077
 mkdir -p -- "$HOME/{BASE}/$1" && cd -- "$HOME/{BASE}/$1" && tar -xf -
-"""
-# Two machines may share a home: one installs, and the other finds it done.
-_INSTALL = f"""\
-set -e
-umask 077
-cd -- "$HOME/{BASE}"
-exec 9>lock
-flock 9
-[ "$(cat -- "$1/{_MARK}" 2>/dev/null)" = "$4" ] && exit 0
-rm -rf -- "$1"
-found=
-for python in "python$3" python3; do
-    has=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-    [ "$has" = "$3" ] && found=$python && break
-done
-[ -n "$found" ] || {{ echo "there is no Python $3, which this labrun runs with" >&2; exit 1; }}
-"$found" -m venv -- "$1" >&2
-[ -d "packages/$1/wheels" ] && set -- "$@" --no-index --find-links "packages/$1/wheels"
-name=$1 wheel=$2 mark=$4
-shift 4
-"$name/bin/python" -m pip install --quiet --no-input --disable-pip-version-check "$@" \\
-    --constraint "packages/$name/constraints.txt" "packages/$name/$wheel[fleet]" >&2
-rm -rf -- "packages/$name/wheels"
-printf '%s\\n' "$mark" > "$name/{_MARK}"
-"""
-_REMOVE = f"""\
-cd -- "$HOME/{BASE}" 2>/dev/null || exit 0
-for name do
-    [ -e "$name" ] && echo "$name"
-    rm -rf -- "$name"
-done
-rmdir -- keys certificates packages 2>/dev/null || :
-[ -n "$(ls -A | grep -vx lock)" ] || {{ cd / && rm -rf -- "$HOME/{BASE}"; }}
 """
 
 
@@ -94,7 +62,7 @@ class Remote:
         if packages is not None:
             self._run(_UNPACK, f"packages/{wheel.folder}/wheels", stdin=_packed(packages), seconds=600)
         python = ".".join(platform.python_version_tuple()[:2])
-        self._run(_INSTALL, wheel.folder, wheel.name, python, mark, seconds=_INSTALL_SECONDS)
+        self._run(_script("fleet_install"), wheel.folder, wheel.name, python, mark, seconds=_INSTALL_SECONDS)
         return True
 
     def put_key(self, lab: str, key: bytes) -> bool:
@@ -118,7 +86,7 @@ class Remote:
         if wheels:
             listed = self._run(f'ls -A -- "$HOME/{BASE}" 2>/dev/null || :').splitlines()
             names += [name for name in listed if name[:1].isdigit()] + ["packages"]
-        return self._run(_REMOVE, *names).splitlines()
+        return self._run(_script("fleet_remove"), *names).splitlines()
 
     def worker_command(self, folder: str) -> list[str]:
         """Return the command that runs the worker of a version for as long as it runs itself."""
@@ -154,6 +122,10 @@ class Remote:
 
     def _run(self, script: str, *arguments: str, stdin: bytes = b"", seconds: float = 60) -> str:
         return on_machine(self.fleet, self.machine, script, *arguments, stdin=stdin, seconds=seconds)
+
+
+def _script(name: str) -> str:
+    return assigned({"base": BASE, "ready": _MARK}) + hypervisor_script(name)
 
 
 def _packed(packages: Path) -> bytes:

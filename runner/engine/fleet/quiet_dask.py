@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from distributed import Scheduler, Worker
+__all__ = ["without_web"]
 
-__all__ = ["QuietScheduler", "QuietWorker"]
-
-
-class QuietScheduler(Scheduler):
-    """A scheduler that listens on its one port."""
-
-    def start_http_server(self, *_arguments: Any, **_settings: Any) -> None:
-        """Start none."""
+T = TypeVar("T")
 
 
-class QuietWorker(Worker):
-    """A worker that listens on its one port."""
+def without_web(kind: type[T]) -> type[T]:
+    """Return the class of a scheduler or worker that listens on its one port, and serves no pages."""
+    return type(f"Quiet{kind.__name__}", (kind,), {"start_http_server": _start_none})
 
-    def start_http_server(self, *_arguments: Any, **_settings: Any) -> None:
-        """Start none."""
+
+def _start_none(_self: object, *_arguments: Any, **_settings: Any) -> None:
+    pass

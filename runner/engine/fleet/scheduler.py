@@ -12,16 +12,17 @@ from pathlib import Path
 
 from labrun.runner.engine.fleet.certificates import CONTROLLER, bundle
 from labrun.runner.engine.fleet.dask_settings import configure_dask, security_of
+from labrun.runner.engine.fleet.quiet_dask import without_web
 
 __all__ = ["main"]
 
 
 async def _serve(address: str, port: int, certificates: Path | None) -> None:
-    from labrun.runner.engine.fleet.quiet_dask import QuietScheduler
+    from distributed import Scheduler
 
     files = bundle(certificates, CONTROLLER) if certificates is not None else None
     protocol = "tcp" if files is None else "tls"
-    scheduler = QuietScheduler(
+    scheduler = without_web(Scheduler)(
         host=address, port=port, protocol=protocol, security=security_of(files), dashboard=False
     )
     ended = asyncio.Event()

@@ -10,15 +10,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
-
-from distributed import Worker, get_worker
+from typing import TYPE_CHECKING, Final
 
 from labrun.runner.engine.fleet.wheel import source_of
 from labrun.runner.engine.shards.codec import from_line, to_line
 from labrun.runner.engine.shards.messages import Event, HostOutcome, HostSpec, Shard, Versions
 from labrun.runner.engine.shards.versions import own_versions
 from labrun.runner.engine.shards.work import ShardWork
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 __all__ = ["cancel_here", "fleet_versions", "forget_here", "run_here", "use_keys", "versions_here"]
 
@@ -46,6 +47,8 @@ def versions_here() -> str:
 
 def run_here(line: str, topic: str) -> list[str]:
     """Run a shard for the controller of a topic, tell it the events as they come, and return the outcomes."""
+    from distributed import get_worker
+
     shard = from_line(line)
     if not isinstance(shard, Shard):
         raise TypeError("not a shard")

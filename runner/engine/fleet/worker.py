@@ -17,6 +17,8 @@ from typing import Final
 
 from labrun.runner.engine.fleet.certificates import bundle
 from labrun.runner.engine.fleet.dask_settings import configure_dask, security_of
+from labrun.runner.engine.fleet.quiet_dask import without_web
+from labrun.runner.engine.fleet.work_here import use_keys
 
 __all__ = ["CERTIFICATE", "main"]
 
@@ -27,11 +29,11 @@ _SECONDS_TO_JOIN: Final = 30
 
 
 async def _work(scheduler: str, host: str, port: int, name: str, certificates: Path | None) -> None:
-    from labrun.runner.engine.fleet.quiet_dask import QuietWorker
+    from distributed import Worker
 
     files = bundle(certificates, CERTIFICATE) if certificates is not None else None
     with tempfile.TemporaryDirectory(prefix="labrun-worker-") as folder:
-        worker = QuietWorker(
+        worker = without_web(Worker)(
             scheduler,
             host=host,
             port=port,
@@ -65,8 +67,6 @@ def _until_input_ends(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> 
 
 def main(arguments: list[str]) -> None:
     """Run the worker until its input ends, a signal comes, or the scheduler is gone."""
-    from labrun.runner.engine.fleet.work_here import use_keys
-
     keys, scheduler, host, port, name, *certificates = arguments
     configure_dask()
     use_keys(Path(keys))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from labrun.errors import HypervisorError
+from labrun.errors import EngineError
 from labrun.runner.engine.fleet.certificates import CONTROLLER, Bundle, bundle
 from labrun.runner.engine.fleet.dask_settings import require_dask
 from labrun.runner.engine.fleet.model import FleetFolder
@@ -61,21 +61,34 @@ class DaskEngine:
     def start(self) -> Sequence[str]:
         """Connect to the scheduler and return the names of its workers.
 
-        Raises HypervisorError if no scheduler answers, if it has no worker, or if a worker has another
-        labrun, Python, Nornir or Netmiko.
+        Raises EngineError if no scheduler answers, if it has no worker, or if a worker has another
+        labrun, Python, Nornir or Netmiko. Later calls return the workers that are left, none without a
+        scheduler: what may be done again is then done without them.
         """
-        from labrun.runner.engine.fleet.client import open_client, workers_of
+        from labrun.runner.engine.fleet.client import open_client
         from labrun.runner.engine.fleet.work_here import fleet_versions
 
+        is_first = self._client is None
         if self._client is None:
             self._client = open_client(self._address, self._files)
             self._client.subscribe_topic(self._topic, self._heard)
-        self._workers = workers_of(self._client)
-        if not self._workers:
+        self._workers = self._left()
+        if is_first and not self._workers:
             hint = "`labrun fleet status` shows the fleet"
-            raise HypervisorError("the scheduler has no worker", step="engine", hint=hint)
+            raise EngineError("the scheduler has no worker", step="engine", hint=hint)
         refuse_others(self._asked_versions(), fleet_versions(), "`labrun fleet install` corrects it")
         return sorted(self._workers)
+
+    def _left(self) -> dict[str, str]:
+        from labrun.runner.engine.fleet.client import workers_of
+
+        client = self._opened()
+        if client.status != "running":
+            return {}
+        try:
+            return workers_of(client)
+        except (OSError, TimeoutError):  # the scheduler ends at this moment
+            return {}
 
     def versions(self) -> Mapping[str, Versions]:
         """Return what each worker has installed, by its name; :meth:`start` has compared the sources, too."""
@@ -206,6 +219,8 @@ class DaskEngine:
 
     def _asked(self, function: Any, *arguments: object) -> dict[str, Any]:
         """Return what a function returns in each worker that answers, by address."""
+        if not self._workers or self._opened().status != "running":
+            return {}
         asking = self._opened().run(
             function, *arguments, workers=list(self._workers.values()), on_error="return"
         )

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import labrun
-from labrun.errors import HypervisorError
+from labrun.errors import EngineError
 from labrun.runner.engine.shards.messages import Versions
 
 __all__ = ["own_versions", "refuse_others"]
@@ -34,11 +34,11 @@ def refuse_others(
     own: Versions | None = None,
     hint: str = "install the same labrun, with the same Python, on every machine",
 ) -> None:
-    """Raise HypervisorError if a worker has other versions than this process; every difference is named.
+    """Raise EngineError if a worker has other versions than this process; every difference is named.
 
     ``own`` are those to have, by default :func:`own_versions`.
     """
     own = own or own_versions()
     wrong = [f"{name} has {each}" for name, has in workers.items() for each in own.differences(has)]
     if wrong:
-        raise HypervisorError("; ".join(wrong), step="engine", hint=hint)
+        raise EngineError("; ".join(wrong), step="engine", hint=hint)

@@ -168,12 +168,11 @@ def test_the_option_and_its_variable(tmp_path: Path) -> None:
     (tmp_path / "folder" / "lab.yaml").write_text(lab)
     refused = run_labrun("validate", cwd=tmp_path / "folder")
     assert (refused.returncode, refused.stdout) == (2, "")
-    path = tmp_path / "folder" / "lab.yaml"
     assert refused.stderr.startswith(
-        f'{path}:2: hosts.a.files./f.src: "../secret" is outside the lab file\'s folder'
+        'lab.yaml:2: hosts.a.files./f.src: "../secret" is outside the lab file\'s folder'
         " (--allow-outside permits it)\n"
     )
-    assert refused.stderr.endswith(f"\nerror: {path} has 1 problem\n")
+    assert refused.stderr.endswith("\nerror: lab.yaml has 1 problem\n")
     for words, env in ((["--allow-outside"], {}), ([], {"LABRUN_ALLOW_OUTSIDE": "1"})):
         done = run_labrun("validate", *words, cwd=tmp_path / "folder", env=env)
         assert (done.returncode, done.stderr) == (0, "")

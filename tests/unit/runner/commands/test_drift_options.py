@@ -45,7 +45,7 @@ def test_the_file_has_to_say_how_often_when_the_command_line_does_not(place: Pat
         done = run_labrun("drift", *words, cwd=place)
         assert done.returncode == 2
         assert done.stderr == (
-            f"error: {place}/lab.yaml does not say how often\n"
+            "error: lab.yaml does not say how often\n"
             "hint: --every 15m, or `schedule: {every: 15m}` in the file\n"
         )
 

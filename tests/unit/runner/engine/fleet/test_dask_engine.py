@@ -21,7 +21,7 @@ import pytest
 from nornir.core.inventory import Defaults, Groups, Hosts, Inventory
 from nornir.core.task import AggregatedResult
 
-from labrun.errors import HypervisorError, WorkerLostError
+from labrun.errors import EngineError, WorkerLostError
 from labrun.outcome import Status
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.commands.exec import run_command
@@ -38,7 +38,7 @@ from tests.fleet_processes import LocalFleet, certificates, local_fleet, program
 from tests.loopback_sshd import LoopbackSshd, free_port, loopback_sshd
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own are not labrun's
-_SECONDS = 60.0
+_SECONDS = 180.0  # bounds on waiting, for a machine that is busy
 _COMMAND = "labrun.runner.commands.exec:run_command"
 
 
@@ -120,6 +120,7 @@ def lost(result: AggregatedResult) -> int:
     return sum(isinstance(cause_of(each), WorkerLostError) for each in result.values())
 
 
+@pytest.mark.full
 def test_both_workers_have_a_part_and_every_host_its_row(scene: Scene, engine: DaskEngine) -> None:
     script = f"echo began >>{scene.starts}; echo it"
     result = scene.run(engine, 6, script)
@@ -127,6 +128,7 @@ def test_both_workers_have_a_part_and_every_host_its_row(scene: Scene, engine: D
     assert scene.begun() == 6
 
 
+@pytest.mark.full
 def test_outcomes_come_while_others_still_work(scene: Scene, engine: DaskEngine, sshd: LoopbackSshd) -> None:
     (worker, _) = engine.start()
     specs = tuple(
@@ -171,7 +173,14 @@ def retire(fleet: LocalFleet, *names: str) -> None:
         "c.retire_workers([a for a, i in w.items() if i['name'] in sys.argv[2:]], close_workers=True)"
     )
     address = f"tcp://127.0.0.1:{fleet.port}"
-    subprocess.run([sys.executable, "-c", code, address, *names], check=True, timeout=60, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, address, *names],
+        timeout=_SECONDS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_worker_that_is_retired_leaves_its_hosts_unknown(
@@ -208,8 +217,12 @@ def test_without_its_scheduler_a_run_ends(scene: Scene, engine: DaskEngine, flee
     assert (scene.begun(), lost(result)) == (4, 4)
     for worker in fleet.workers.values():
         worker.wait(_SECONDS)
+    # What may be done again is done here.
+    assert engine.start() == []
+    assert {status for _, status, _ in told(scene.run(engine, 2, "echo it"))} == {Status.OK}
 
 
+@pytest.mark.full
 def test_a_worker_ends_with_its_input(fleet: LocalFleet) -> None:
     for worker in fleet.workers.values():
         assert worker.stdin is not None
@@ -227,6 +240,7 @@ def test_cancelling_lets_no_further_host_begin(scene: Scene, engine: DaskEngine)
     assert (len(result), scene.begun(), lost(result)) == (2, 2, 0)
 
 
+@pytest.mark.full
 def test_a_fleet_outlives_an_engine(scene: Scene, fleet: LocalFleet) -> None:
     scene.gate.touch()
     for number in range(2):
@@ -248,20 +262,25 @@ def test_nothing_listens_but_the_scheduler_and_the_workers(fleet: LocalFleet) ->
 
 def test_no_scheduler_is_a_message() -> None:
     port = free_port()
-    with pytest.raises(HypervisorError) as raised:
+    with pytest.raises(EngineError) as raised:
         DaskEngine("127.0.0.1", port).start()
     assert raised.value.exit_code == 5
     assert raised.value.reason.startswith(f"no scheduler answers at 127.0.0.1:{port}: ")
 
 
+@pytest.mark.full
 def test_no_worker_is_a_message(tmp_path: Path) -> None:
     with local_fleet(tmp_path) as empty:
         engine = empty.engine()
-        with pytest.raises(HypervisorError, match=r"^the scheduler has no worker$"):
+        with pytest.raises(
+            EngineError,
+            match=r"^engine: the scheduler has no worker \(`labrun fleet status` shows the fleet\)$",
+        ):
             engine.start()
         engine.close()
 
 
+@pytest.mark.full
 def test_another_source_of_the_same_version_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other"
     with zipfile.ZipFile(BytesIO(own_wheel().content)) as wheel:
@@ -270,7 +289,7 @@ def test_another_source_of_the_same_version_is_refused(tmp_path: Path) -> None:
         file.write("# mended in place\n")
     with local_fleet(tmp_path, "a", "b", variables={"b": {"PYTHONPATH": str(other)}}) as running:
         engine = running.engine()
-        with pytest.raises(HypervisorError) as raised:
+        with pytest.raises(EngineError) as raised:
             engine.start()
         engine.close()
     own = own_wheel()
@@ -279,6 +298,7 @@ def test_another_source_of_the_same_version_is_refused(tmp_path: Path) -> None:
     assert raised.value.exit_code == 5
 
 
+@pytest.mark.full
 def test_certificates_of_one_fleet_work(scene: Scene, tmp_path: Path) -> None:
     scene.gate.touch()
     with local_fleet(tmp_path, "a", tls=certificates(tmp_path / "own")) as running:
@@ -291,9 +311,9 @@ def test_certificates_of_another_fleet_are_refused(tmp_path: Path) -> None:
     other = certificates(tmp_path / "other")
     with local_fleet(tmp_path, "a", tls=certificates(tmp_path / "own")) as running:
         stranger = DaskEngine("127.0.0.1", running.port, bundle(other, CONTROLLER))
-        with pytest.raises(HypervisorError, match=f"no scheduler answers at 127.0.0.1:{running.port}"):
+        with pytest.raises(EngineError, match=f"no scheduler answers at 127.0.0.1:{running.port}"):
             stranger.start()
-        with pytest.raises(HypervisorError, match=f"no scheduler answers at 127.0.0.1:{running.port}"):
+        with pytest.raises(EngineError, match=f"no scheduler answers at 127.0.0.1:{running.port}"):
             DaskEngine("127.0.0.1", running.port).start()
         address = f"tls://127.0.0.1:{running.port}"
         words = [str(tmp_path), address, "127.0.0.1", str(free_port()), "x", str(other)]
