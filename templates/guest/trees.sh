@@ -2,10 +2,12 @@
 # Sourced like snapshot.sh. $guard is the guard's directory, $live the one in memory.
 
 # List everything below a folder, one line each, with mere change times last. NetworkManager manages
-# resolv.conf. A name with a newline or tab would be parsed as two, so such files are left as they are.
+# resolv.conf. What starts the guard at the next boot, by systemd or OpenRC, stays until the guard has ended. A name
+# with a newline or tab would be parsed as two, so such files are left as they are.
 tree_list() {
 tree_odd=$(printf '\n\t.')
-find . -mindepth 1 '(' -name "*[${tree_odd%.}]*" -o -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
+find . -mindepth 1 '(' -name "*[${tree_odd%.}]*" -o -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' \
+-o -path ./init.d/labrun-guard -o -path './runlevels/*/labrun-guard' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
 -prune -o -type d -printf '%p\t%y %m %U:%G\t\n' -o -printf '%p\t%y %m %U:%G %s %T@ %l\t%C@\n' | LC_ALL=C sort
 }
 

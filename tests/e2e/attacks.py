@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.conftest import write_lab
@@ -20,7 +20,7 @@ from tests.e2e.guests import inside, wait_until
 from tests.e2e.lockouts import SUBNET, WHOLE, Case
 from tests.labs import Answer, RunningLab
 
-__all__ = ["IPV6", "JUMP", "URI", "Attacked", "Way", "at", "attack", "attacked", "check", "faults"]
+__all__ = ["IPV6", "JUMP", "OPENRC", "URI", "Attacked", "Way", "at", "attack", "attacked", "check", "faults"]
 
 URI = "lxc:///system"
 ENDINGS = {"changed", "rolled-back", "failed"}
@@ -105,6 +105,8 @@ class Way:
     gate: str
     nic: str
     rest: str = ", gateway: NET.254"
+    image: str = "debian-12"
+    images: str = ""
 
 
 IPV4 = Way("left: {mode: isolated, cidr: NET.0/24}", "left: NET.254", "ipv4: NET.NUMBER")
@@ -120,6 +122,8 @@ IPV6 = Way(
     'left: {mode: isolated, cidr6: "fd00:60:5::/64"}', 'left: {ipv6: "fd00:60:5::fe"}', "ipv6: SIX", ""
 )
 """Beside the hypervisor, and IPv6 is all that there is."""
+OPENRC = replace(IPV4, image="chosen", images='chosen: {build: "debian-12:openrc"}')
+"""Guests without systemd and NetworkManager: OpenRC, and ifupdown."""
 
 
 def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], way: Way, *, bad: bool) -> str:
@@ -127,7 +131,8 @@ def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], way: Way, *, ba
     lines = [
         f"name: {name}",
         f"hypervisor: {URI}",
-        "defaults: {image: debian-12, memory: 128}",
+        f"defaults: {{image: {way.image}, memory: 128}}",
+        f"images: {{{way.images}}}",
         f"networks: {{{way.networks}}}",
         "hosts:",
         f"  gate: {{role: router, networks: {{{way.gate}}}}}",

@@ -55,9 +55,17 @@ def test_a_strangers_claim_is_named(make_lab: Make) -> None:
     plant("1")
     (row,) = lab.json("verify").of("network", "hypervisor", "net")
     taken = f"{MAC} answers for 10.143.3.1 as well; {MAC} answers for fd00:143:3::1 as well"
-    assert (row["status"], row["why"]) == ("failed", f"{taken}: the address is the hypervisor's own")
+    whose = f"{taken}: the address is the hypervisor's own"
+    assert (row["status"], row["why"]) == ("failed", whose)
+    drift = lab.json("drift")
+    (row,) = drift.of("network", "hypervisor", "net")
+    assert (drift.exit_code, row["status"], row["why"]) == (3, "drifted", whose)
+    # Nothing of labrun's can correct that.
+    (row,) = lab.json("-y", "drift", "--fix").of("network", "hypervisor", "net")
+    assert (row["status"], row["why"]) == ("drifted", whose)
     inside("e2e-claims-two", "systemctl stop stranger")
     assert lab.json("verify").of("network") == []
+    assert lab.json("drift").of("network", "hypervisor", "net")[0]["status"] == "ok"
 
 
 def plant(number: str) -> None:

@@ -219,7 +219,7 @@ def test_what_somebody_changes_of_a_profile_s_choices_is_named_and_put_back(
 
 
 def test_what_nmcli_does_not_take_is_refused_in_its_words(lab: RunningLab) -> None:
-    answer = with_properties(lab, "ipv6.method: disabled").json("configure", "--only", "nmcli")
+    answer = with_properties(lab, "ipv6.method: link-local").json("configure", "--only", "nmcli")
     (row,) = answer.rows
     assert (answer.exit_code, row["status"]) == (1, "failed")
     assert row["why"].startswith("nmcli refuses the properties: Error: "), row["why"]

@@ -1,4 +1,4 @@
-"""Changes meant to close the way into hosts that have IPv6 alone, or are behind a jump host."""
+"""Changes meant to close the way into hosts that have IPv6 alone, are behind a jump host, or have OpenRC."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.attacks import IPV6, JUMP, Way, attacked, faults
-from tests.e2e.far_lockouts import BEHIND, KINDS, SIX
+from tests.e2e.attacks import IPV6, JUMP, OPENRC, Way, attacked, faults
+from tests.e2e.far_lockouts import BEHIND, KINDS, RC, SIX
 from tests.e2e.lockouts import Case
 
 pytestmark = pytest.mark.lxc
@@ -16,11 +16,16 @@ pytestmark = pytest.mark.lxc
 WAYS: dict[str, tuple[Way, Mapping[str, Case]]] = {
     "ipv6": (IPV6, SIX),
     "jump": (JUMP, BEHIND),
+    "openrc": (OPENRC, RC),
 }
-SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5"}
+SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.62.8"}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    # OpenRC's image is built for the tests that have it, in the long run of the suite.
+    "way",
+    [pytest.param(way, marks=pytest.mark.full if way == "openrc" else ()) for way in WAYS],
+)
 def test_one_of_each_kind_lets_labrun_in_again(hypervisor: None, tmp_path: Path, way: str) -> None:
     _, cases = WAYS[way]
     try_them(tmp_path, way, {name: cases[name] for name in KINDS[way]})

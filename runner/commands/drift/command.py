@@ -17,6 +17,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.commands.drift.claims import claimed, with_claims
 from labrun.runner.commands.drift.earlier import (
     Moved,
     earlier_of,
@@ -217,7 +218,7 @@ def look(session: Session) -> Drift:
                 made=frozenset(session.state.host_keys()),
                 strange_keys=_strange_keys(results),
             )
-            rows = drift_rows(lab, seen, session.hosts) + silent
+            rows = with_claims(drift_rows(lab, seen, session.hosts), claimed(session)) + silent
         _keep_evidence(session, rows, results, specs)
         earlier = earlier_of(session, rows)
         logs = _logs(session, nornir, rows, seen, earlier.last_ok)

@@ -66,6 +66,19 @@ cd "$1"; mkdir -p home/lab/.ssh; echo key >home/lab/.ssh/authorized_keys; cp -a 
     assert (done.returncode, done.stdout) == (0, "key\n"), done.stderr
 
 
+def test_what_starts_the_guard_at_a_boot_stays_while_folders_go_back(guest: Guest) -> None:
+    """A restart in the middle of a rollback goes on with it, whichever init the guest has."""
+    own = ["init.d/labrun-guard", "runlevels/boot/labrun-guard", "systemd/system/labrun-guard.service"]
+    script = f"""\
+mkdir -p "$1/etc/init.d" "$1/etc/runlevels/boot" "$1/etc/systemd/system"; cd "$1/etc"
+mkdir .labrun-tree; tree_list >"$guard/tree1"
+touch {" ".join(own)} init.d/new
+tree_put_back "$1/etc" 1; find . -type f -not -path '*labrun-tree*' | sort
+"""
+    done = guest.run(script)
+    assert (done.returncode, done.stdout.split()) == (0, [f"./{each}" for each in own]), done.stderr
+
+
 # --- what a boot cleans ---------------------------------------------------------------------------
 
 LINES = {
