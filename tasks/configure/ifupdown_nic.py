@@ -11,7 +11,13 @@ from labrun.tasks.configure.ifupdown_script import IfupdownWork, PreviousStanza
 from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.nic_profile import Profile
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, shown_choices
-from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, runtime_diff, shown_state
+from labrun.tasks.configure.nm_diff import (
+    actual_summary,
+    expected_summary,
+    runtime_diff,
+    shown_state,
+    usual_mtu,
+)
 from labrun.tasks.configure.nm_undo import new_gateways
 from labrun.tasks.configure.vlan_device import DeviceChange, device_change, own_mac
 from labrun.tasks.guest.facts.ifupdown import FOLDER, MAIN, UNITS, IfupdownLink, IfupdownState, stanzas
@@ -59,8 +65,9 @@ class IfupdownNic:
         replaced = [each for each in stanzas(self.state.files, link.interface) if self._goes(each, path)]
         on_disk = [*_lines_diff(text, stored or ""), *(f"-{each}" for each in replaced)]
         no_ipv6 = [*ipv6_diff(sections, link.interface, self.state.no_ipv6)]
+        runtime = runtime_diff(sections, link, kernel, has_usual_mtu=self.profile.has_usual_mtu)
         hidden = [*no_ipv6, *choices_diff(sections, link, kernel, self.state.policy)]
-        in_force = [*hidden, *runtime_diff(sections, link, kernel), *_activation_diff(link)]
+        in_force = [*hidden, *runtime, *_activation_diff(link)]
         in_force += device.diff if device is not None else []
         want = {"profile": text, "nic": text}
         shown = (*shown_choices(sections, link, kernel, self.state.policy), *no_ipv6)
@@ -88,6 +95,9 @@ class IfupdownNic:
         work.remove.extend(replaced)
         if kernel.mtu != 1500 and "mtu" not in sections.get("ethernet", {}) and " mtu " in (stored or ""):
             work.reset_mtu.append(link.interface)
+        elif self.profile.resets_mtu(kernel.mtu):
+            work.reset_mtu.append(link.interface)
+            work.commands.append(usual_mtu(link.interface))
         if no_ipv6:
             work.enable_ipv6.append(link.interface)
         work.await_ipv6 |= sections.get("ipv6", {}).get("method") not in _LINK_LOCAL

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
+from labrun.tasks.configure.nic_work import SETTLE, NicWork
+from labrun.tasks.configure.nm_diff import USUAL_MTU
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.configure.vlan_device import VLAN_DEVICE
 from labrun.tasks.guest.scripts import guest_script, words

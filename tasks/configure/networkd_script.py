@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from labrun.tasks.configure.nic_work import SETTLE, USUAL_MTU, NicWork
+from labrun.tasks.configure.nic_work import SETTLE, NicWork
+from labrun.tasks.configure.nm_diff import usual_mtu
 from labrun.tasks.configure.nm_script import no_ipv6_file
 from labrun.tasks.configure.vlan_device import VLAN_DEVICE
 from labrun.tasks.guest.scripts import guest_script, words
@@ -52,7 +53,7 @@ def apply_networkd(work: NetworkdWork, rebuild: str) -> str:
     if work.devices:
         lines += [VLAN_DEVICE, *work.devices]
     # An MTU that no file names any more stays.
-    lines.extend(f"ip link set dev {quote(interface)} mtu {USUAL_MTU}" for interface in work.reset_mtu)
+    lines.extend(map(usual_mtu, work.reset_mtu))
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     lines += [*([rebuild] if rebuild else []), "networkctl reload"]
     for interface, path, nic, again in work.bring:

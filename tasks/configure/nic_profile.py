@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from labrun.tasks.configure.nic_family import chosen_nic
-from labrun.tasks.configure.nm_diff import expected_summary
+from labrun.tasks.configure.nm_diff import USUAL_MTU, expected_summary
 from labrun.tasks.configure.nm_profiles import profile_path, property_fault
 from labrun.tasks.guest.facts.nics import ManagedNic, Nic
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
@@ -25,7 +25,8 @@ class Profile:
 
     ``device`` is the name of a VLAN's, which the profile makes on the NIC with this ``mac``, empty for any
     other NIC. On an ``existing`` machine, which labrun did not make, ``marks`` identify the NIC if ``mac`` is
-    empty, and ``reached_at`` is the address that must stay.
+    empty, and ``reached_at`` is the address that must stay. ``has_usual_mtu`` is as in
+    :func:`~labrun.tasks.configure.nm_diff.meant_mtu`.
     """
 
     nic: str
@@ -36,6 +37,7 @@ class Profile:
     marks: tuple[str, ...] = ()
     reached_at: str | None = None
     fault: str | None = None
+    has_usual_mtu: bool = False
 
     def unless_held(self, held: Mapping[str, str]) -> Profile:
         """Return the profile, with a fault if another host still has its address (``held``: by address).
@@ -62,6 +64,7 @@ class Profile:
             raw.get("device", ""),
             tuple(raw.get("marks", ())),
             raw.get("reached_at"),
+            has_usual_mtu=raw.get("usual_mtu", False),
         )
 
     @classmethod
@@ -89,6 +92,10 @@ class Profile:
     def chosen(self, by_mac: Mapping[str, _T], nics: Mapping[str, Nic]) -> _T | None:
         """Return the NIC that the profile is for, among those of its manager; None if there is none."""
         return chosen_nic(self.mac, self.marks, by_mac, nics)
+
+    def resets_mtu(self, mtu: int) -> bool:
+        """Tell whether a NIC with this MTU has to get the usual one, which no file brings."""
+        return self.has_usual_mtu and "mtu" not in self.sections.get("ethernet", {}) and mtu != USUAL_MTU
 
     @property
     def path(self) -> str:

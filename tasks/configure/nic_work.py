@@ -10,10 +10,9 @@ from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import install
 from labrun.tasks.state.item import Item
 
-__all__ = ["SETTLE", "USUAL_MTU", "NicWork"]
+__all__ = ["SETTLE", "NicWork"]
 
 SETTLE = guest_script("settle_global_ipv6").rstrip()
-USUAL_MTU = 1500
 
 
 @dataclass(slots=True)

@@ -8,15 +8,21 @@ from labrun.secrets import MASK, is_secret
 from labrun.tasks.guest.facts.nics import ManagedNic, Nic
 from labrun.tasks.guest.facts.routes import BY_HAND
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
+from labrun.tasks.guest.scripts import quote
 
 __all__ = [
+    "USUAL_MTU",
     "actual_summary",
     "expected_summary",
     "file_diff",
+    "meant_mtu",
     "runtime_diff",
     "shown_state",
     "stored_state",
+    "usual_mtu",
 ]
+
+USUAL_MTU = 1500
 
 
 def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
@@ -31,8 +37,29 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
             yield f"+{name}: {MASK if is_secret(name) else want[name]}"
 
 
-def runtime_diff(sections: Sections, device: ManagedNic, link: Nic) -> Iterator[str]:
-    """Yield the addresses, routes, name servers and MTU in which the kernel differs from the profile."""
+def meant_mtu(sections: Sections, *, has_usual_mtu: bool = False) -> int | None:
+    """Return the MTU in bytes that a NIC has to have, None if any will do.
+
+    ``has_usual_mtu`` = it is to have the usual one if the profile names none.
+    """
+    mtu = sections.get("ethernet", {}).get("mtu", "")
+    if not mtu:
+        return USUAL_MTU if has_usual_mtu else None
+    return int(mtu) if mtu.isdecimal() and int(mtu) else None
+
+
+def usual_mtu(interface: str) -> str:
+    """Return the command that gives a NIC the usual MTU, which no manager does by itself."""
+    return f"ip link set dev {quote(interface)} mtu {USUAL_MTU}"
+
+
+def runtime_diff(
+    sections: Sections, device: ManagedNic, link: Nic, *, has_usual_mtu: bool = False
+) -> Iterator[str]:
+    """Yield the addresses, routes, name servers and MTU in which the kernel differs from the profile.
+
+    ``has_usual_mtu`` is as in :func:`meant_mtu`.
+    """
     for version in (4, 6):
         meant = intent(sections, version)
         yield from _address_diff(meant, link, version)
@@ -40,8 +67,8 @@ def runtime_diff(sections: Sections, device: ManagedNic, link: Nic) -> Iterator[
         missing = [server for server in meant.dns if server not in device.dns]
         if missing:
             yield f"+{device.interface}: dns {' '.join(missing)}"
-    mtu = sections.get("ethernet", {}).get("mtu", "")
-    if mtu.isdecimal() and int(mtu) and link.mtu != int(mtu):
+    mtu = meant_mtu(sections, has_usual_mtu=has_usual_mtu)
+    if mtu is not None and link.mtu != mtu:
         yield f"-{device.interface}: mtu {link.mtu}"
         yield f"+{device.interface}: mtu {mtu}"
 

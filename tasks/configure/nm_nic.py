@@ -17,6 +17,7 @@ from labrun.tasks.configure.nm_diff import (
     runtime_diff,
     shown_state,
     stored_state,
+    usual_mtu,
 )
 from labrun.tasks.configure.nm_dispatcher import suspected
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id
@@ -72,7 +73,8 @@ class PlannedNic:
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
         hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state.rules)]
         inactive = _activation_diff(device, uuid, profile)
-        kernel = [*runtime_diff(profile.sections, device, link), *_mac_diff(device, profile)]
+        runtime = runtime_diff(profile.sections, device, link, has_usual_mtu=profile.has_usual_mtu)
+        kernel = [*runtime, *_mac_diff(device, profile)]
         in_force = [*hidden, *kernel, *inactive]
         loaded = profile.path in self.state.loaded
         moved = stored.get("connection", {}).get("uuid", "") != uuid
@@ -115,6 +117,9 @@ class PlannedNic:
         named = any(line.startswith("+ethernet.mtu") for line in on_disk)
         if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)
+        elif profile.resets_mtu(link.mtu):
+            work.reset_mtu.append(device.interface)
+            work.commands.append(usual_mtu(device.interface))
         if no_ipv6:
             work.enable_ipv6.append(device.interface)
         work.writes_resolver |= bool(resolver)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network
+from labrun.inventory.topology.nm_properties import mtu_of
 from labrun.inventory.topology.routing import Route, derived_routes, metric_of
 from labrun.inventory.topology.vlans import carrier, vlan_device
 from labrun.secrets import is_secret
@@ -88,6 +89,7 @@ class WantedProfile(TypedDict):
     mac: str
     device: str
     existing: bool
+    usual_mtu: bool
     marks: Sequence[str]
     reached_at: str | None
     settings: Sections
@@ -99,8 +101,9 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
 
     ``network`` is the NIC's name, by default that of its network. ``existing`` = labrun did not make the
     machine: ``mac`` may be empty, in which case ``marks`` identify the NIC, and ``reached_at`` is the address
-    that must stay. A VLAN has the name of its ``device``, and the ``mac`` of the NIC below it. ``settings``
-    are the keyfile's sections; ``properties`` are those in the lab file, for nmcli.
+    that must stay. ``usual_mtu`` = the file names no MTU, and `verify` expects 1500. A VLAN has the name of
+    its ``device``, and the ``mac`` of the NIC below it. ``settings`` are the keyfile's sections;
+    ``properties`` are those in the lab file, for nmcli.
     """
     routes = derived_routes(lab, host.name)
     reached = reached_at(host)
@@ -110,6 +113,7 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
             "mac": carrier(lab, host, nic).mac.lower(),
             "device": vlan_device(lab, host, nic),
             "existing": host.address is not None,
+            "usual_mtu": _has_usual_mtu(lab, host, nic),
             "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
             "reached_at": str(reached) if reached is not None else None,
             "settings": _settings(lab, host, nic, routes),
@@ -117,6 +121,13 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
         }
         for nic in host.interfaces
     ]
+
+
+def _has_usual_mtu(lab: Lab, host: Host, nic: Interface) -> bool:
+    """Tell whether `verify` expects the usual MTU; a VLAN's is at most that of the NIC below it."""
+    network = lab.networks[nic.network]
+    foreign = host.address is not None or network.is_beyond or bool(vlan_device(lab, host, nic))
+    return not foreign and network.mtu is None and mtu_of(nic) is None
 
 
 def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:

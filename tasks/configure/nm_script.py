@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from labrun.tasks.configure.nm_diff import usual_mtu
 from labrun.tasks.configure.nm_undo import PreviousState
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import install, quote
 from labrun.tasks.state.item import Item
 
 __all__ = ["Work", "apply_script", "no_ipv6_file"]
-
-_MTU = 1500
 
 # reapply takes over a profile with the UUID of the active one, and no address goes away even for a
 # moment. The exception is a profile with several IPv4 addresses whose first one changes: unless the kernel
@@ -65,7 +64,7 @@ def apply_script(work: Work) -> str:
     paths = " ".join(quote(path) for path in dict.fromkeys(work.load))
     lines += [_BRING.rstrip(), f"load {paths}"]
     # NetworkManager keeps the current MTU if the profile no longer sets one.
-    lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
+    lines.extend(map(usual_mtu, work.reset_mtu))
     lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     for interface, uuid, way, network, addresses in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, way, network, addresses))

@@ -46,7 +46,10 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     spec, began, note = job.spec, time.monotonic(), ""
     standing = MachineStanding(follow(driver.uri(), spec.domain), lambda: _is_running(driver, spec))
     leased = job.lease.mac if job.lease is not None else None
-    inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
+    is_new = job.host_key is not None
+    inside = OtherWayIn(
+        spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain), is_new=is_new
+    )
 
     watch = ConsoleWatch(
         spec.host, lambda: driver.console_tail(spec.domain, 1), slow_because(job.driver, driver)
@@ -56,7 +59,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     def address() -> str | None:
         found = look_up()
         if found is None:
-            _inside(job, inside)
+            inside.try_it()
         return found
 
     def login(found: str) -> Transport:
@@ -73,7 +76,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
         try:
             return transport_of(task.host, dial=_DIAL)
         except UnreachableError:
-            if not _inside(job, inside):
+            if not inside.try_it():
                 raise
             look_up()
             return transport_of(task.host, dial=_DIAL)
@@ -145,11 +148,6 @@ def _not_led(job: MachineJob, began: float) -> Outcome:
     job.seen[host] = None
     spent = time.monotonic() - began
     return Outcome(host, "ready", host, Status.PENDING, "ready", "started", what, fault=fault, seconds=spent)
-
-
-def _inside(job: MachineJob, inside: OtherWayIn) -> bool:
-    """Try another way in to a machine that was there before: a new one has its addresses from the start."""
-    return job.host_key is None and inside.try_it()
 
 
 def _insight(task: Task, job: MachineJob) -> Insight:

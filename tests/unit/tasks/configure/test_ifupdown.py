@@ -153,6 +153,19 @@ def test_a_nic_as_declared_needs_nothing() -> None:
     assert (item.state, item.actual, plan.apply, plan.undo) == ("ok", "10.0.0.11/24 via 10.0.0.1", "", "")
 
 
+def test_an_mtu_that_the_file_does_not_name_is_the_usual_one() -> None:
+    found = facts({MAIN: SOURCE, OWN: WANTED})
+    assert planned(found, usual_mtu=True)[1].state == "ok"
+    text = found.commands["link"].text.replace('"mtu": 1500', '"mtu": 1400')
+    small = Facts({}, {**found.commands, "link": Captured(text, 0)}, found.words)
+    plan, item = planned(small, usual_mtu=True)
+    assert item.diff == "-eth0: mtu 1400\n+eth0: mtu 1500"
+    assert "bring eth0 left 1500 " in plan.apply
+    assert "bring eth0 eth0 1400 " in plan.undo
+    assert plan.commands[0] == "ip link set dev eth0 mtu 1500"
+    assert planned(small)[1].state == "ok"
+
+
 def test_cloud_inits_stanzas_give_way_to_labruns_and_come_back() -> None:
     cloud = "auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n    address 10.0.0.11/24\n"
     plan, item = planned(facts({MAIN: SOURCE, CLOUD: cloud}, routes=()))

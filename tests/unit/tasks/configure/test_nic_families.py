@@ -115,6 +115,27 @@ def test_only_the_kernels_state_is_off_so_no_file_is_written() -> None:
     assert plan.commands == ("networkctl reconfigure eth0",)
 
 
+def with_mtu(found: Facts, mtu: int) -> Facts:
+    """Return the same gather with another MTU of the NIC."""
+    (link,) = json.loads(found.commands["link"].text)
+    return replace(
+        found, commands={**found.commands, "link": Captured(json.dumps([{**link, "mtu": mtu}]), 0)}
+    )
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_an_mtu_that_the_file_does_not_name_is_the_usual_one_on_labruns_own_networks(usual: bool) -> None:
+    assert planned(facts({OWN: WANTED}), usual_mtu=usual)[1].state == "ok"
+    plan, item = planned(with_mtu(facts({OWN: WANTED}), 1400), usual_mtu=usual)
+    if not usual:
+        assert (item.state, plan.apply) == ("ok", "")
+        return
+    assert item.diff == "-eth0: mtu 1400\n+eth0: mtu 1500"
+    assert "ip link set dev eth0 mtu 1500\n" in plan.apply
+    assert f"back eth0 {OWN} 1400" in plan.undo
+    assert plan.commands == ("ip link set dev eth0 mtu 1500", "networkctl reconfigure eth0")
+
+
 @pytest.mark.parametrize(
     ("change", "lines"),
     [

@@ -118,6 +118,19 @@ def test_mtu_and_domain_of_the_network_reach_the_profile() -> None:
     assert sections(one, "a")["ipv4"]["dns-search"] == "lab.example;"
 
 
+def test_the_usual_mtu_is_expected_where_labrun_made_machine_and_network() -> None:
+    """As `verify` does."""
+    plain = host("a", {"n1": "10.0.1.11/24"})
+    existing = replace(plain, address="192.0.2.1", machine=None)
+    for one_network, one_host, expected in (
+        (N1, plain, True),
+        (replace(N1, mtu=1500), plain, False),
+        (N1, existing, False),
+    ):
+        (wanted,) = desired_profiles(lab([one_network], [one_host]), one_host)
+        assert wanted["usual_mtu"] is expected
+
+
 def test_a_network_without_the_hypervisor_has_no_name_server() -> None:
     one = lab([network("n1", "10.0.1.0/24", "very-isolated")], [host("a", {"n1": "10.0.1.11/24"})])
     assert "dns" not in sections(one, "a")["ipv4"]
@@ -280,6 +293,10 @@ def test_a_missing_name_server_and_another_mtu_are_seen() -> None:
     assert list(runtime_diff(parse(PLAIN), device(dns=("9.9.9.9",)), link())) == ["+eth0: dns 1.1.1.1"]
     named = parse(PLAIN.replace("[ipv4]", "mtu=1400\n[ipv4]"))
     assert list(runtime_diff(named, device(), link())) == ["-eth0: mtu 1500", "+eth0: mtu 1400"]
+    small = link(mtu=1400)
+    assert list(runtime_diff(parse(PLAIN), device(), small)) == []
+    for sections, lines in ((named, []), (parse(PLAIN), ["-eth0: mtu 1400", "+eth0: mtu 1500"])):
+        assert list(runtime_diff(sections, device(), small, has_usual_mtu=True)) == lines
 
 
 _MORE = """\
@@ -593,3 +610,18 @@ def test_why_an_active_profile_is_not_in_force_and_why_one_is_not_read() -> None
     assert ignored.state == "change"
     assert ignored.why is not None
     assert ignored.why.startswith(f"NetworkManager ignores {path}, which is not root's alone: `chown root: ")
+
+
+def test_an_mtu_that_the_file_does_not_name_is_reset_by_the_kernels_own_command() -> None:
+    wanted = spec_of("host-configured")["sections"]["nmcli"]
+    facts = facts_of("host-configured")
+    text = facts.commands["link"].text
+    assert '"mtu":1500' in text
+    small = {**facts.commands, "link": Captured(text.replace('"mtu":1500', '"mtu":1400'), 0)}
+    usual = {**wanted, "profiles": [{**each, "usual_mtu": True} for each in wanted["profiles"]]}
+    plan = Nmcli().plan(usual, replace(facts, commands=small))
+    (item,) = plan.items
+    assert (item.state, item.diff) == ("change", "-eth0: mtu 1400\n+eth0: mtu 1500")
+    assert "ip link set dev eth0 mtu 1500\n" in plan.apply
+    assert plan.commands[0] == "ip link set dev eth0 mtu 1500"
+    assert Nmcli().plan(usual, facts).items[0].state == "ok"
