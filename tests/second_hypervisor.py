@@ -170,7 +170,8 @@ def second_hypervisor(folder: Path, kind: Kind) -> Iterator[SecondHypervisor]:
     outer.path.write_text(text, encoding="utf-8")
     made = SecondHypervisor(outer, folder, f"{name}-far", kind.address)
     try:
-        _done(outer, "up", "--no-wait")
+        # Until its first boot is over: stopped in the middle of it, it may never get its account.
+        _done(outer, "up")
         _give_tun(made)
         _equip(made)
         yield made

@@ -32,7 +32,7 @@ def up(
     older: SecondHypervisor, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningLab, Answer]]:
     """The lab, as a user in the group libvirt makes it, and what its first `up` said."""
-    text = LAB.format(name="e2e-far", uri=older.uri("lab"), net="10.195")
+    text = LAB.format(name="e2e-distant", uri=older.uri("lab"), net="10.195")
     made = lab_on(older, tmp_path_factory.mktemp("far"), text)
     # Another module's lab may have sent the image already.
     older.inside(
@@ -65,7 +65,7 @@ def test_up_makes_all_of_it_and_a_second_up_nothing(up: tuple[RunningLab, Answer
 def test_another_lab_there_uploads_nothing(
     lab: RunningLab, older: SecondHypervisor, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    text = LAB.format(name="e2e-far-too", uri=older.uri("root"), net="10.196")
+    text = LAB.format(name="e2e-distant-too", uri=older.uri("root"), net="10.196")
     other = lab_on(older, tmp_path_factory.mktemp("other"), text)
     before = older.inside("ls -i /var/lib/labrun/pool-images")
     try:
@@ -76,7 +76,7 @@ def test_another_lab_there_uploads_nothing(
     finally:
         down = other.run("-y", "down")
     assert down.exit_code == 0, down.stderr
-    assert "e2e-far-too" not in older.leftovers()
+    assert "e2e-distant-too" not in older.leftovers()
 
 
 def test_configure_verify_and_drift_are_as_on_this_machine(lab: RunningLab) -> None:
@@ -129,11 +129,11 @@ def test_other_programs_get_there_by_what_labrun_exports(lab: RunningLab, older:
 
 
 def test_down_leaves_nothing_there_but_the_image(lab: RunningLab, older: SecondHypervisor) -> None:
-    assert "e2e-far" in older.leftovers()
+    assert "e2e-distant" in older.leftovers()
     down = lab.json("-y", "down")
     assert down.exit_code == 0, down.bad()
     assert older.leftovers() == ""
     assert older.inside("ls /var/lib/labrun/pool-images").startswith("debian-12-")
     # The brackets keep the shell that looks out of it.
-    assert older.inside("pgrep -l -f '[q]emu-system|[e]2e-far'; true").strip() == ""
+    assert older.inside("pgrep -l -f '[q]emu-system|[e]2e-distant'; true").strip() == ""
     assert lab.json("-y", "down").statuses() <= {"ok", "skipped"}
