@@ -111,9 +111,6 @@ RC: dict[str, Case] = {
     "rcdisabled": Case(services={"ssh": "disabled"}),
     "rcdel": on_change("rc-update del ssh default"),
     "rcnetwork": on_change("rc-update --all del networking"),
-    "rcneeds": only_file("/etc/conf.d/ssh", "rc_need=nowhere\n"),
-    "rcprovides": only_file("/etc/rc.conf", "rc_ssh_need=nowhere\n"),
-    "rcoptions": only_file("/etc/default/ssh", "SSHD_OPTS=-p 2222\n"),
     "rclevel": on_change("rm -rf /etc/runlevels/default"),
     "rcscript": on_change("chmod 644 /etc/init.d/ssh"),
     "rclocal": Case(
