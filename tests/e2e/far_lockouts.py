@@ -8,7 +8,6 @@ The names of one of each kind, for every run of the suite, are in ``KINDS``.
 from __future__ import annotations
 
 from tests.e2e.lockouts import Case, on_change, only_file
-from tests.e2e.stranger_lockouts import STRANGER
 
 __all__ = ["BEHIND", "KINDS", "RC", "SIX"]
 
@@ -31,18 +30,12 @@ SIX: dict[str, Case] = {
         " ip -6 neigh flush all"
     ),
     # What NetworkManager does of it.
-    "linklocal": Case(nmcli="ipv6.method: link-local"),
     "elsewhere": Case(nmcli="ipv6.addresses: 'fd99::9/64'"),
     "small": Case(nmcli="ethernet.mtu: 1000"),
     # Addresses, routes, rules, neighbours.
     "flushed": on_change("ip -6 addr flush dev eth0"),
-    "ages": on_change(
-        "ip -6 addr change $(ip -o -6 addr show eth0 scope global | awk '{print $4}') dev eth0"
-        " valid_lft 40 preferred_lft 40"
-    ),
     "noroute": on_change("ip -6 route add prohibit fd00:60:5::/64 metric 1"),
     "rule": on_change("ip -6 rule add pref 10 prohibit"),
-    "localrule": on_change("ip -6 rule add pref 40000 lookup local; ip -6 rule del pref 0"),
     "neighbour": on_change(
         f"ip -6 neigh replace {_BY_HYPERVISOR} lladdr 02:00:00:00:00:99 dev eth0 nud permanent"
     ),
@@ -65,9 +58,6 @@ SIX: dict[str, Case] = {
     ),
     "raprivate": Case(nmcli="ipv6.addr-gen-mode: stable-privacy", ipv6="auto"),
     "ratoken": Case(nmcli="ipv6.token: '::99'", ipv6="auto"),
-    "raflushed": Case(
-        files={"/etc/labrun-test.conf": ("x\n", "ip -6 addr flush dev eth0 scope global")}, ipv6="auto"
-    ),
     "radropped": Case(
         files={
             "/etc/labrun-test.conf": (
@@ -91,7 +81,6 @@ BEHIND: dict[str, Case] = {
     "denied": Case(f"sshd: {{DenyUsers: 'lab@{_JUMP}'}}"),
     "matched": only_file("/etc/ssh/sshd_config.d/80-x.conf", f"Match Address {_JUMP}\n  MaxSessions 0\n"),
     "prefix": Case(nmcli="ipv4.addresses: 10.60.5.77/32"),
-    **{name: STRANGER[name] for name in ("homelink", "tmpfiles", "lifetime", "nmmode", "startups", "rawnew")},
 }
 _INTERFACES = "/etc/network/interfaces"
 _SILENT = """\
@@ -111,9 +100,6 @@ RC: dict[str, Case] = {
     "rcdisabled": Case(services={"ssh": "disabled"}),
     "rcdel": on_change("rc-update del ssh default"),
     "rcnetwork": on_change("rc-update --all del networking"),
-    "rcneeds": only_file("/etc/conf.d/ssh", "rc_need=nowhere\n"),
-    "rcprovides": only_file("/etc/rc.conf", "rc_ssh_need=nowhere\n"),
-    "rcoptions": only_file("/etc/default/ssh", "SSHD_OPTS=-p 2222\n"),
     "rclevel": on_change("rm -rf /etc/runlevels/default"),
     "rcscript": on_change("chmod 644 /etc/init.d/ssh"),
     "rclocal": Case(
