@@ -197,11 +197,12 @@ def _live_xml(network: Any) -> str:
 
 
 def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Iterator[tuple[Any, str]]:
-    """Yield every network with what ``xml`` reads of it. Skip networks that disappear meanwhile.
+    """Yield every network by name with what ``xml`` reads of it. Skip networks that disappear meanwhile.
 
     Raises libvirtError for any other error.
     """
-    for network in connection.listAllNetworks():
+    # libvirt lists them as its hash table has them, in another order after each start.
+    for network in sorted(connection.listAllNetworks(), key=lambda network: str(network.name())):
         text = None
         with unless_gone():
             text = xml(network)

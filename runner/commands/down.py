@@ -328,7 +328,7 @@ def remove_objects(uri: str, lab: str, section: str, objects: Mapping[str, Obser
 
     if not objects:
         return []
-    names = {name: each.full_name for name, each in objects.items()}
+    names = {name: objects[name].full_name for name in sorted(objects)}
     with hypervisor_engine(uri) as nornir:
         result = nornir.run(
             hypervisor_tasks.remove_objects, section=section, uri=uri, lab=lab, full_names=names
