@@ -145,8 +145,9 @@ def as_hypervisor_error(error: Exception) -> HypervisorError | None:
     """Return a libvirtError, or an import of libvirt that failed, as a HypervisorError, else None."""
     if isinstance(error, ImportError) and is_libvirt_missing(error):
         return not_installed(error)
-    libvirt = sys.modules.get("libvirt")
-    if libvirt is None or not isinstance(error, libvirt.libvirtError):
+    # A thread may be importing it: then the error is not one of libvirt's.
+    kind = getattr(sys.modules.get("libvirt"), "libvirtError", None)
+    if kind is None or not isinstance(error, kind):
         return None
     wrapped = HypervisorError(_reason(error), step="libvirt")
     wrapped.__cause__ = error

@@ -149,9 +149,10 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
 def _versions() -> dict[str, str]:
     """Return the versions of the software that the run used."""
     versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
-    libvirt = sys.modules.get("libvirt")
-    if libvirt is not None:
-        number = libvirt.getVersion()
+    # A thread may still import it; a run that had no use for it so far does not wait for that.
+    version = getattr(sys.modules.get("libvirt"), "getVersion", None)
+    if version is not None:
+        number = version()
         versions["libvirt"] = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
     return versions
 

@@ -126,7 +126,8 @@ def test_a_stranger_on_the_lab_s_network_is_named(
         ("e2e-net-a", "a"),
         ("e2e-net2-x", None),
     ]
-    assert "e2e-net2-x (not the lab's)" in lab.run("net").stdout
+    wide = RunningLab(lab.path, lab.state, {**lab.env, "COLUMNS": "130"})
+    assert "e2e-net2-x (not the lab's)" in wide.run("net").stdout
     mac = networks["in"]["ports"][1]["mac"]
     said(*VIRSH, "detach-interface", "e2e-net2-x", "network", "--mac", mac, "--live")
 
