@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 
 from labrun.errors import HostBridgeError
-from labrun.tasks.guest.scripts import guest_program
+from labrun.tasks.guest.claims import claims_here
 from labrun.tasks.host_bridge.model import Device, Interface
 
 __all__ = ["require_free"]
@@ -38,19 +36,6 @@ def require_free(nic: Device, wanted: Sequence[Interface], found: Mapping[str, D
             )
 
 
-def _answers(nic: Device, asked: Sequence[Interface]) -> dict[str, str]:
+def _answers(nic: Device, asked: Sequence[Interface]) -> Mapping[str, str]:
     """Return the MAC that answers for each of these addresses; empty also if nobody could be asked."""
-    words = [f"{nic.mac}={each.ip}" for each in asked]
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", guest_program("claims"), *words],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    pairs = (line.split() for line in done.stdout.splitlines())
-    return {words[0]: words[1] for words in pairs if len(words) == 2}
+    return claims_here([f"{nic.mac}={each.ip}" for each in asked], _SECONDS)

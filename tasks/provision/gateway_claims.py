@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from labrun.hypervisor import connect, is_local, networks_of, translated
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.ownership import read_tag
-from labrun.tasks.guest.scripts import guest_program
+from labrun.tasks.guest.claims import claims_here
 
 __all__ = ["claim_rows"]
 
@@ -27,7 +25,7 @@ def claim_rows(lab: Lab, uri: str) -> list[Outcome]:
     if not is_local(uri):
         return []
     bridges = dict(_bridges(lab, uri))
-    answers = _answers(list(bridges.values())) if bridges else {}
+    answers = claims_here(list(bridges.values()), _SECONDS) if bridges else {}
     names = {nic.mac: host.name for host in lab.hosts.values() for nic in host.interfaces if nic.mac}
     rows = []
     for name in bridges:
@@ -56,20 +54,3 @@ def _bridges(lab: Lab, uri: str) -> Iterator[tuple[str, str]]:
             mac = root.find("mac")
             if name in lab.networks and mac is not None and root.find("ip") is not None:
                 yield name, mac.get("address", "").lower()
-
-
-def _answers(macs: list[str]) -> Mapping[str, str]:
-    """Return the MAC of another that answers for each address; empty also if nobody could be asked."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", guest_program("claims"), *macs],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    pairs = (line.split() for line in done.stdout.splitlines())
-    return {words[0]: words[1] for words in pairs if len(words) == 2}

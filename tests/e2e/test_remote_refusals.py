@@ -152,13 +152,13 @@ def test_a_machine_without_libvirt(older: SecondHypervisor, tmp_path: Path) -> N
     older.inside("systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd 2>&1")
     try:
         refused(lab, older.uri(), NO_LIBVIRTD, older)
-        older.inside("mv /usr/bin/virt-ssh-helper /root")
+        older.inside("mv /usr/bin/virt-ssh-helper /var/tmp")
         refused(lab, older.uri(), NO_LIBVIRTD, older)
-        older.inside("mv /bin/nc.openbsd /root")
+        older.inside("mv /bin/nc.openbsd /var/tmp")
         refused(lab, older.uri(), NO_LIBVIRTD, older)
     finally:
         older.inside(
-            "mv /root/virt-ssh-helper /usr/bin; mv /root/nc.openbsd /bin;"
+            "mv /var/tmp/virt-ssh-helper /usr/bin; mv /var/tmp/nc.openbsd /bin;"
             " systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket 2>&1"
         )
     assert lab.run("plan").exit_code == 3
