@@ -46,8 +46,14 @@ class Answer:
         return {row["status"] for row in self.rows if not sections or row["section"] in sections}
 
     def bad(self) -> list[dict[str, Any]]:
-        """Return the rows that are neither ok nor changed nor skipped: for assertion messages."""
+        """Return the rows that are neither ok nor changed nor skipped."""
         return [row for row in self.rows if row["status"] not in ("ok", "changed", "skipped")]
+
+    def trouble(self) -> str:
+        """Say what went wrong, for assertion messages: pytest shortens values, but no text."""
+        keys = ("host", "section", "name", "status", "actual", "why", "diff")
+        lines = [" | ".join(str(row.get(key)) for key in keys) for row in self.bad()]
+        return "\n".join(lines + [self.stderr] * bool(self.stderr))
 
 
 @dataclass

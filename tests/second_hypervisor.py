@@ -181,7 +181,7 @@ def second_hypervisor(folder: Path, kind: Kind) -> Iterator[SecondHypervisor]:
 
 def _done(outer: RunningLab, *words: str) -> None:
     done = outer.json(*words)
-    assert done.exit_code == 0, done.bad() or done.stderr
+    assert done.exit_code == 0, done.trouble()
 
 
 def _give_tun(made: SecondHypervisor) -> None:

@@ -155,7 +155,7 @@ def attacked(
     path.write_text(_lab_text(name, subnet, cases, way, bad=True), encoding="utf-8")
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield attack(lab, RunningLab(path, lab.state), name, cases, lambda: _up(lab))
     finally:
         lab.run("-y", "down")

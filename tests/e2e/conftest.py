@@ -37,7 +37,7 @@ def running_lab(directory: Path, text: str, *options: str) -> Iterator[RunningLa
     made = write_lab(directory, text)
     try:
         up = made.json("up", *options)
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -87,9 +87,9 @@ def kvm_network_lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) 
     lab = write_lab(tmp_path_factory.mktemp("kvm-network-lab"), text)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         configured = lab.json("configure")
-        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        assert configured.exit_code == 0, configured.trouble()
         yield lab
     finally:
         lab.run("-y", "down")

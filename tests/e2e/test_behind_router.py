@@ -159,7 +159,7 @@ def fleet_of(directory: Path, fleet: Fleet) -> Iterator[Behind]:
         known = write_lab(directory / "good", fleet.existing(state))
         good = Inside(known.path, known.state, pid=pid)
         fine = good.json("configure")
-        assert fine.exit_code == 0, fine.bad() or fine.stderr
+        assert fine.exit_code == 0, fine.trouble()
         yield Behind(fleet, state, good)
     finally:
         subprocess.run([*enter, "del", f"{fleet.right}.0/24"], check=False)
@@ -202,7 +202,7 @@ def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
     names = ", ".join(behind.fleet.hosts)
     assert all(re.search(f"reached through this host, {names} no longer answer", row["why"]) for row in rows)
     again = behind.good.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 @pytest.mark.full
@@ -213,7 +213,7 @@ def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, 
     assert {row["status"] for row in rows} == {"rolled-back"}, [(row["status"], row["why"]) for row in rows]
     assert all("no new login after the change" in row["why"] for row in rows), rows
     again = behind.good.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_path: Path) -> None:
@@ -221,10 +221,10 @@ def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_
     # The connections through the router are in use while it begins to translate them, and while it stops.
     with slow(f"{behind.fleet.name}-far"):
         answer = hiding.json("configure")
-        assert answer.exit_code == 0, answer.bad() or answer.stderr
+        assert answer.exit_code == 0, answer.trouble()
         assert {row["status"] for row in answer.of("nat", "gate")} == {"changed"}
         again = hiding.json("configure")
-        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
         back = behind.good.json("configure")
         assert back.exit_code == 0, [(row["host"], row["status"], row["why"]) for row in back.bad()]
     assert "labrun" not in inside(f"{behind.fleet.name}-gate", "nft list tables")
@@ -234,7 +234,7 @@ def test_hosts_behind_a_router_go_back_and_let_labrun_in(behind: Behind, tmp_pat
     seen = behind.attacked(tmp_path)
     for host in seen.cases:
         check(seen, host)
-    assert seen.again.exit_code == 0, seen.again.bad()
+    assert seen.again.exit_code == 0, seen.again.trouble()
 
 
 @pytest.mark.full
@@ -242,4 +242,4 @@ def test_every_kind_of_change_on_hosts_behind_a_router(hypervisor: None, tmp_pat
     with fleet_of(tmp_path, Fleet("grd-behind-all", "10.60.10", "10.60.11", ALL)) as behind:
         seen = behind.attacked(tmp_path)
         assert faults(seen) == {}
-        assert seen.again.exit_code == 0, seen.again.bad()
+        assert seen.again.exit_code == 0, seen.again.trouble()

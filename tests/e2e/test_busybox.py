@@ -96,16 +96,16 @@ def test_it_really_has_neither_sudo_nor_bash_nor_gnu_tools(lab: RunningLab) -> N
 def test_it_is_configured_verified_and_has_not_drifted(lab: RunningLab) -> None:
     for command in ("configure", "verify", "drift"):
         answer = lab.json(command)
-        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad()
+        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.trouble()
 
 
 def test_changes_are_made_and_taken_back(lab: RunningLab) -> None:
     more = other(lab, ("left: {ipv4: 10.158.1.11", "left: {ipv4: 10.158.1.12"), ('"a\\n"', '"b\\n"'))
     for made in (more, lab):
         first = made.json("configure")
-        assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.bad()
+        assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.trouble()
         again = made.json("configure")
-        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_lock_out_goes_back(lab: RunningLab) -> None:
@@ -113,15 +113,15 @@ def test_a_lock_out_goes_back(lab: RunningLab) -> None:
     answer = bad.json("configure", "--hosts", "one", "--confirm-timeout", "15")
     assert (answer.exit_code, answer.statuses()) == (1, {"ok", "rolled-back"}), answer.rows
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
 
 
 def test_drift_is_seen_and_put_right_and_a_restart_brings_it_back(lab: RunningLab) -> None:
     lab.run("ssh", "one", "doas -n sh -s", stdin="echo 70 >/proc/sys/net/ipv4/ip_default_ttl\n")
     assert lab.json("drift").exit_code == 3
     fixed = lab.json("configure")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
     assert lab.run("restart", "--hosts", "one").exit_code == 0
     for command in ("up", "verify", "drift"):
         answer = lab.json(command)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()

@@ -29,7 +29,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("by-hand"), TEXT)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         assert up.of("ready", "v")[0]["actual"].startswith("ready at fd00:163:1::5 ")
         yield lab
     finally:
@@ -52,12 +52,12 @@ def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnec
         domain.suspend()
         assert "v: paused: paused by hand" in lab.run("status").stdout
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
         assert int(domain.state()[0]) == libvirt.VIR_DOMAIN_RUNNING
     assert domain.ID() == identity
     domain.suspend()
     stopped = lab.json("stop", "--timeout", "30")
-    assert stopped.exit_code == 0, stopped.bad()
+    assert stopped.exit_code == 0, stopped.trouble()
     assert not domain.isActive()
     assert lab.json("up").exit_code == 0
 
@@ -71,10 +71,10 @@ def test_a_copy_of_the_machine_is_named_and_left(lab: RunningLab, libvirtd: libv
         status = lab.json("status")
         assert [host["state"] for host in status.document["hosts"]] == ["running"]
         plan = lab.json("plan")
-        assert plan.exit_code == 0, plan.bad()
+        assert plan.exit_code == 0, plan.trouble()
         assert [row["name"] for row in plan.rows if row["status"] == "skipped"] == [f"{LAB}-golden"]
         down = lab.json("-y", "down")
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         names = [domain.name() for domain in libvirtd.listAllDomains()]
         assert NAME not in names
         assert copy.name() in names
@@ -96,13 +96,13 @@ def test_a_running_machine_that_was_undefined_is_kept(lab: RunningLab, libvirtd:
     assert plan.of("machine", "v")[0]["diff"] == "- persistent: no\n+ persistent: yes"
     assert lab.json("drift").of("machine", "v")[0]["status"] == "drifted"
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     domain = libvirtd.lookupByName(NAME)
     assert domain.isPersistent()
     assert domain.ID() == identity
     domain.undefine()
     restarted = lab.json("restart")
-    assert restarted.exit_code == 0, restarted.bad()
+    assert restarted.exit_code == 0, restarted.trouble()
     assert libvirtd.lookupByName(NAME).isPersistent()
     assert lab.json("up").exit_code == 0
 
@@ -121,7 +121,7 @@ def test_a_guest_of_others_is_not_cut_off(lab: RunningLab, libvirtd: libvirt.vir
     guest = libvirtd.createXML(FOREIGN)
     try:
         stopped = lab.json("stop")
-        assert stopped.exit_code == 0, stopped.bad()
+        assert stopped.exit_code == 0, stopped.trouble()
         lab.path.write_text(TEXT.replace("mode: isolated", "mode: isolated, mtu: 1400"), encoding="utf-8")
         row = lab.json("up", "--no-wait").of("network", name="p")[0]
         assert row["status"] == "pending"
@@ -134,5 +134,5 @@ def test_a_guest_of_others_is_not_cut_off(lab: RunningLab, libvirtd: libvirt.vir
         lab.path.write_text(TEXT, encoding="utf-8")
         guest.destroy()
     down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert lab.json("up").exit_code == 0

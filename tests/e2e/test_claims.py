@@ -39,7 +39,7 @@ def test_a_strangers_claim_is_named(make_lab: Make) -> None:
     assert lab.json("up").exit_code == 0
     assert lab.json("configure").exit_code == 0
     healthy = lab.json("verify")
-    assert healthy.exit_code == 0, healthy.bad()
+    assert healthy.exit_code == 0, healthy.trouble()
     plant("11")
     for verb, status in (("verify", "failed"), ("drift", "drifted")):
         (row,) = lab.json(verb).of("address", "one", "net")

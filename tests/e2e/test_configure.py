@@ -46,7 +46,7 @@ def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             up = lab.json("up")
-            assert up.exit_code == 0, up.bad() or up.stderr
+            assert up.exit_code == 0, up.trouble()
             yield lab
         finally:
             lab.run("-y", "down")
@@ -56,7 +56,7 @@ def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def lab(fresh: RunningLab) -> RunningLab:
     """The same lab, configured; every test leaves it so."""
     done = fresh.json("configure")
-    assert done.exit_code == 0, done.bad() or done.stderr
+    assert done.exit_code == 0, done.trouble()
     return fresh
 
 
@@ -70,7 +70,7 @@ def with_one(lab: RunningLab, line: str) -> RunningLab:
 def changed(lab: RunningLab, *hosts: str) -> set[tuple[str, str, str]]:
     """Configure, demand that all went well and that a second run changes nothing; what changed."""
     first = lab.json("configure", *(["--hosts", ",".join(hosts)] if hosts else []))
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     assert_settled(lab)
     return {(row["host"], row["section"], row["name"]) for row in first.rows if row["status"] == "changed"}
 
@@ -89,7 +89,7 @@ def talking(lab: RunningLab, *words: str) -> subprocess.Popen[str]:
 
 def assert_settled(lab: RunningLab) -> None:
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def row(answer: Answer, section: str, name: str, host: str = "one") -> dict[str, str]:
@@ -119,7 +119,7 @@ def test_a_fresh_host_is_brought_there_without_cutting_a_session_and_then_left_a
         session.stdin.flush()
         assert session.stdout.readline() == "before\n"
         first = fresh.json("configure")
-        assert first.exit_code == 0, first.bad() or first.stderr
+        assert first.exit_code == 0, first.trouble()
         assert first.statuses() == {"changed"}
         session.stdin.write("after\n")
         session.stdin.flush()
@@ -370,7 +370,7 @@ def test_killed_in_the_middle_the_next_run_finishes_it(lab: RunningLab) -> None:
                 break
         run.kill()
     first = lab.json("configure")
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     assert_settled(lab)
 
 

@@ -89,7 +89,7 @@ def checked(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield with_checks
     finally:
         lab.run("-y", "down")
@@ -106,7 +106,7 @@ def short(found: dict[str, dict[str, Any]]) -> dict[str, tuple[str, str]]:
 
 def test_what_holds_is_ok_also_over_ipv6(checked: With) -> None:
     answer = checked(HOLDS).json("verify")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     found = {row["name"]: row for row in answer.of("check")}
     pings = {f"ping: {pair}" for pair in ("r -> a", "r -> b", "a -> b")}
     pairs = pings | {f"{name}: {source} -> b" for name in ("way of all", "way by address") for source in "ra"}

@@ -281,7 +281,7 @@ def unmade(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def lab(unmade: RunningLab) -> RunningLab:
     """The same lab, up and configured; every test leaves it so."""
     up = unmade.json("up", "--configure")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     return unmade
 
 
@@ -349,7 +349,7 @@ def test_what_is_in_the_file_only_is_pending(unmade: RunningLab) -> None:
     assert (nothing.exit_code, nothing.statuses()) == (3, {"pending"}), brief(nothing)
     assert {row["host"] for row in nothing.rows} == {"hypervisor", "gate", "one", "two"}
     up = unmade.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     fresh = unmade.json("drift")
     assert (fresh.exit_code, fresh.statuses()) == (3, {"ok", "pending"}), brief(fresh)
     assert fresh.statuses("network", "machine") == {"ok"}

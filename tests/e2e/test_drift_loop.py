@@ -105,7 +105,7 @@ def lab(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
     made.env["LABRUN_HYPERVISOR"] = gate.uri
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         down = made.run("-y", "down")

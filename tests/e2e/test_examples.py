@@ -58,5 +58,5 @@ def test_an_example_does_what_its_page_says(hypervisor: None, tmp_path: Path, na
                 assert answer.exit_code == 0, (words, odd)
         finally:
             down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert answer.document["lab"] not in {each["name"] for each in lab.json("list").document["labs"]}

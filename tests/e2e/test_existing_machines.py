@@ -83,7 +83,7 @@ def base(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     lab = write_lab(tmp_path_factory.mktemp("base"), BASE)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         # Something that the second lab file will not name.
         lab.guest("one", "nmcli device modify eth0 ipv4.dns 10.205.1.1")
         yield lab
@@ -132,7 +132,7 @@ def configured(lab: Inside) -> Runs:
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(configured: Runs) -> None:
-    assert configured.dry.exit_code == configured.again.exit_code == 3, configured.dry.bad()
+    assert configured.dry.exit_code == configured.again.exit_code == 3, configured.dry.trouble()
     assert {row["name"] for row in configured.dry.of("nmcli", "gate")} == {"left", "right"}
     assert configured.dry.statuses("nmcli") == {"would-change"}
     seen = [
@@ -143,12 +143,12 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(configured: Runs) 
 
 
 def test_configure_does_what_the_dry_run_said_and_a_second_run_changes_nothing(configured: Runs) -> None:
-    assert configured.first.exit_code == 0, configured.first.bad()
+    assert configured.first.exit_code == 0, configured.first.trouble()
     would = {(row["host"], row["name"]) for row in configured.dry.rows if row["status"] == "would-change"}
     did = {(row["host"], row["name"]) for row in configured.first.rows if row["status"] == "changed"}
     assert would == did
     assert configured.second.exit_code == 0
-    assert configured.second.statuses() == {"ok"}, configured.second.bad()
+    assert configured.second.statuses() == {"ok"}, configured.second.trouble()
 
 
 def test_the_machines_hold_the_addresses_of_the_file_and_keep_what_it_does_not_name(
@@ -183,7 +183,7 @@ def test_a_script_run_by_sudo_still_learns_where_its_session_comes_from(lab: Ins
 
 def test_verify_finds_the_nics_by_their_addresses(lab: Inside, configured: Runs) -> None:
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
     assert {(row["host"], row["name"], row["actual"]) for row in verified.of("address")} == {
         ("gate", "left", "10.205.1.254/24"),
         ("gate", "right", "10.205.2.254/24"),
@@ -205,14 +205,14 @@ def test_keys_of_people_are_let_in_and_taken_out_and_others_stay(
     before = lab.guest("one", f"cat {keys}")
     for expected in ("changed", "ok"):
         answer = asking.json("configure", "--hosts", "one")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
         assert [row["status"] for row in answer.of("ssh_keys")] == [expected]
     assert lab.guest("one", f"cat {keys}") == f"{before}{ann}\n"
     assert asking.json("verify", "--hosts", "one").statuses("ssh_keys") == {"ok"}
     # The lab file no longer has it; the other keys are not labrun's.
     for statuses in (["changed"], []):
         answer = lab.json("configure", "--hosts", "one")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
         assert [row["status"] for row in answer.of("ssh_keys")] == statuses
     assert lab.guest("one", f"cat {keys}") == before
 
@@ -306,9 +306,9 @@ def test_made_and_existing_machines_share_networks(
     assert mixed != BASE
     base.path.write_text(mixed, encoding="utf-8")
     up = base.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     (row,) = up.of("machine", "gate")
     assert (row["status"], row["why"]) == ("skipped", "an existing machine is never provisioned")
     assert base.json("configure").exit_code == 0
     verified = base.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()

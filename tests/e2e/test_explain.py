@@ -38,7 +38,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("explain"), TEXT)
     try:
         up = lab.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         down = lab.run("-y", "down")
@@ -50,7 +50,7 @@ def lab_with_vm(lab: RunningLab) -> RunningLab:
     """The same, and one VM that is only running."""
     lab.path.write_text(WITH_VM, encoding="utf-8")
     up = lab.json("up", "--no-wait")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     return lab
 
 
@@ -200,7 +200,7 @@ def change_by_hand(lab: RunningLab, text: str, kind: Change) -> None:
     lab.path.write_text(text.replace(*change) if change else text, encoding="utf-8")
     if change is None:
         restored = lab.json("up", "--no-wait")
-        assert restored.exit_code == 0, restored.bad()
+        assert restored.exit_code == 0, restored.trouble()
     if by_hand is not None:
         by_hand()
     type_in(lab, words)
@@ -226,7 +226,7 @@ def test_the_printed_commands_are_all_that_is_needed(lab: RunningLab, kind: str)
 def test_a_table_goes_again(lab: RunningLab, change: tuple[str, str], words: tuple[str, ...]) -> None:
     lab.path.write_text(TEXT.replace(*change), encoding="utf-8")
     up = lab.json("up", "--no-wait")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     lab.path.write_text(TEXT, encoding="utf-8")
     type_in(lab, words)
 

@@ -65,7 +65,7 @@ def test_what_is_denied_does_not_get_through_and_all_else_does(lab: RunningLab) 
     assert dial(lab, "b", "10.61.90.10", 80) == "refused"
     assert dial(lab, "b", "10.61.90.10", 23) == "filtered"
     found = lab.json("verify")
-    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.bad()
+    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.trouble()
     assert {row["name"] for row in found.of("check")} >= {"a -> b tcp/80", "b -> a tcp/23 (IPv6)"}
     # Everybody's bridges stay as they are: frames are filtered, not bridged packets by iptables.
     inside = ["nsenter", f"--net=/proc/{daemon_pid(URI)}/ns/net", "cat"]
@@ -76,9 +76,9 @@ def test_what_is_denied_does_not_get_through_and_all_else_does(lab: RunningLab) 
 
 def test_a_second_run_changes_nothing(lab: RunningLab) -> None:
     again = lab.json("up")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     planned = lab.json("plan")
-    assert (planned.exit_code, planned.statuses()) == (0, {"ok"}), planned.bad()
+    assert (planned.exit_code, planned.statuses()) == (0, {"ok"}), planned.trouble()
 
 
 def test_rules_and_nics_change_while_the_machine_runs(lab: RunningLab) -> None:
@@ -88,16 +88,16 @@ def test_rules_and_nics_change_while_the_machine_runs(lab: RunningLab) -> None:
     assert (planned.exit_code, row["status"]) == (3, "would-change")
     assert "-drop out ip tcp 80\n" in row["diff"]
     up = moved.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert [row["name"] for row in up.rows if row["status"] == "changed"] == ["quiet"]
     assert dial(lab, "a", "10.61.90.11", 80) == "refused"
     assert dial(lab, "a", "10.61.90.11", 81) == "filtered"
     without = other(lab, (", filter: quiet", ""))
     up = without.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert dial(lab, "a", "10.61.90.11", 80) == "refused"
     back = lab.json("up")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     assert dial(lab, "a", "10.61.90.11", 80) == "filtered"
 
 
@@ -129,7 +129,7 @@ def test_only_the_lab_s_own_filters_are_changed_and_removed(lab: RunningLab, tmp
         left = fewer.json("plan").of("filter", name="spare")
         assert [row["status"] for row in left] == ["skipped"]
         pruned = fewer.json("-y", "up", "--prune")
-        assert pruned.exit_code == 0, pruned.bad()
+        assert pruned.exit_code == 0, pruned.trouble()
         assert "nft-e2e-filt-spare" not in virsh("nwfilter-list")
         assert lab.json("-y", "down").exit_code == 0
         assert [

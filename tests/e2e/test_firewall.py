@@ -30,7 +30,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("dmz"), text)
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         for port in (80, 443):
             made.guest("web", f"systemd-run --quiet python3 -m http.server {port}")
         until = time.monotonic() + 60
@@ -55,7 +55,7 @@ def from_outside(address: str, port: int) -> str:
 
 def assert_settled(lab: RunningLab) -> None:
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def ours(answer: Answer) -> dict[str, tuple[str, str]]:
@@ -70,7 +70,7 @@ def ours(answer: Answer) -> dict[str, tuple[str, str]]:
 def test_a_second_run_changes_nothing_and_verify_finds_what_the_file_says(lab: RunningLab) -> None:
     assert_settled(lab)
     found = lab.json("verify")
-    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.bad()
+    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.trouble()
     actual = {row["name"]: row["actual"] for row in found.of("check", "visitor")}
     assert actual["page"] == actual["page by TLS"] == "open"
     assert actual["not around the firewall"] == actual["nobody into the house"] == "filtered"
@@ -86,7 +86,7 @@ def test_verify_names_the_rule_that_drops_and_what_should_have_been_dropped(lab:
     lab.guest("fw", "nft insert rule inet labrun input tcp dport 23 accept")
     found = lab.json("verify", "--hosts", "visitor")
     back = lab.json("configure", "--hosts", "fw")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     whys = {row["name"]: (row["status"], row["actual"], row["why"]) for row in found.bad()}
     status, actual, why = whys["visitor -> fw tcp/443"]
     assert (status, actual) == ("failed", "filtered")
@@ -148,7 +148,7 @@ def test_what_somebody_did_to_the_table_is_noticed_and_put_right(
     assert {section for section, (status, _) in ours(dry).items() if status == "would-change"} == changed
     assert line in "\n".join(row["diff"] or "" for row in dry.rows).splitlines()
     first = lab.json("configure", "--hosts", "fw")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert {section for section, (status, _) in ours(first).items() if status == "changed"} == changed
     assert_settled(lab)
 
@@ -159,13 +159,13 @@ def test_the_table_outlives_a_reboot_and_nftables_service(lab: RunningLab) -> No
         assert from_outside("10.61.0.254", 81) == "filtered", what
         assert from_outside("10.61.0.254", 80) == "open", what
     restarted = lab.json("restart", "--hosts", "fw")
-    assert restarted.exit_code == 0, restarted.bad()
+    assert restarted.exit_code == 0, restarted.trouble()
     until = time.monotonic() + 180
     while from_outside("10.61.0.254", 80) != "open":
         assert time.monotonic() < until, "not forwarded after a reboot"
     assert from_outside("10.61.0.254", 81) == "filtered"
     dry = lab.json("configure", "--dry-run")
-    assert (dry.exit_code, dry.statuses()) == (0, {"ok"}), dry.bad()
+    assert (dry.exit_code, dry.statuses()) == (0, {"ok"}), dry.trouble()
 
 
 def other(lab: RunningLab, old: str, new: str) -> RunningLab:
@@ -222,12 +222,12 @@ def test_sshd_and_the_firewall_move_to_another_port_together(lab: RunningLab) ->
     lab.guest("fw", "nft -s list chain inet labrun input | grep -q 'tcp dport 22 accept'")
     moved = other(lab, "    role: router\n", "    role: router\n    sshd: {Port: [22, 2222]}\n")
     first = moved.json("configure", "--hosts", "fw")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert from_outside("10.61.0.254", 2222) == "open"
     again = moved.json("configure", "--hosts", "fw")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     back = lab.json("configure")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     assert_settled(lab)
 
 
@@ -246,13 +246,13 @@ def test_without_firewall_and_nat_in_the_file_nothing_of_them_is_left(lab: Runni
     path.write_text(text[:begin] + text[end:], encoding="utf-8")
     opened = RunningLab(path, lab.state)
     first = opened.json("configure")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert {section: status for section, (status, _) in ours(first).items()} == {
         "firewall": "changed",
         "nat": "changed",
     }
     again = opened.json("configure")
-    assert (again.exit_code, again.statuses(), ours(again)) == (0, {"ok"}, {}), again.bad()
+    assert (again.exit_code, again.statuses(), ours(again)) == (0, {"ok"}, {}), again.trouble()
     assert (
         lab.guest(
             "fw",
@@ -261,5 +261,5 @@ def test_without_firewall_and_nat_in_the_file_nothing_of_them_is_left(lab: Runni
         == ""
     )
     back = lab.json("configure")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     assert_settled(lab)

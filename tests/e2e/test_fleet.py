@@ -81,7 +81,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.env["LABRUN_SHARD_SIZE"] = "1"  # one host for each machine
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -119,7 +119,7 @@ def fleet(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def running(fleet: Fleet) -> Iterator[Fleet]:
     """The fleet with everything running; the lab file is as it was afterwards."""
     installed = fleet.install("--lab-key")
-    assert installed.exit_code == 0, installed.bad() or installed.stderr
+    assert installed.exit_code == 0, installed.trouble()
     try:
         yield fleet
     finally:
@@ -140,7 +140,7 @@ def test_a_second_install_changes_nothing(running: Fleet) -> None:
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         assert key.read_bytes() == next(running.lab.state.glob(f"{NAME}-*/id_ed25519")).read_bytes()
     status = running.lab.json("fleet", "status")
-    assert status.exit_code == 0, status.bad()
+    assert status.exit_code == 0, status.trouble()
     assert [row["name"] for row in status.rows] == ["scheduler", *(each.name for each in running.machines)]
     assert all(row["actual"].endswith(", 0 shards") for row in status.rows[1:])
 
@@ -183,7 +183,7 @@ def test_a_worker_that_is_killed_leaves_its_host_unknown(running: Fleet) -> None
     assert status.exit_code == 1
     # What was not confirmed was undone: it is made now, over the worker that is left, and only once more.
     done = running.lab.json(*ENGINE, "configure")
-    assert done.exit_code == 0, done.bad()
+    assert done.exit_code == 0, done.trouble()
     assert running.lab.json(*ENGINE, "configure").statuses("files") == {"ok"}
 
 

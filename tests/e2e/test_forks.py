@@ -66,10 +66,10 @@ def _read(path: Path) -> str:
 def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) -> None:
     lab.guest("one", "umask 077; echo before >/var/lib/note")
     made = lab.json("fork", "trial")
-    assert made.exit_code == 0, made.bad() or made.stderr
+    assert made.exit_code == 0, made.trouble()
     assert names(made, "ready") == {(host, "ok") for host in HOSTS}
     inside = lab.json("-f", "trial", "verify")
-    assert inside.exit_code == 0, inside.bad()
+    assert inside.exit_code == 0, inside.trouble()
     assert lab.json("-f", "trial", "drift").exit_code == 0
     assert lab.json("-f", "trial", "plan").exit_code == 0
     asked = lab.run("-f", "trial", "ssh", "one", "cat /var/lib/note; sudo sh -c 'cat /var/lib/note'")
@@ -83,7 +83,7 @@ def test_a_fork_is_the_lab_and_what_breaks_in_it_stays_in_it(lab: RunningLab) ->
     assert {row["host"] for row in broken.rows} == set(HOSTS)
     assert lab.json("-f", "trial", "verify").exit_code in (1, 4)
     outside = lab.json("verify")
-    assert outside.exit_code == 0, outside.bad()
+    assert outside.exit_code == 0, outside.trouble()
     assert lab.guest("one", "cat /var/lib/note") == "before\n"
 
 
@@ -135,13 +135,13 @@ def test_ten_forks_at_once_take_the_space_of_what_they_write(lab: RunningLab) ->
     forks = [f"f{number}" for number in range(10)]
     for name in forks:
         made = lab.json("fork", name, "--no-wait")
-        assert made.exit_code == 0, made.bad() or made.stderr
+        assert made.exit_code == 0, made.trouble()
     used = subprocess.run(["du", "-sm", str(KEPT)], capture_output=True, text=True, check=True).stdout
     # Once the 20 MiB and the rest of what the lab has written; ten times libvirt's own files and a boot's.
     assert int(used.split()[0]) < 20 + 10 * 8
     for name in forks[::3]:
         up = lab.json("-f", name, "up")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert lab.json("-f", name, "verify").exit_code == 0
     assert lab.json("verify").exit_code == 0
     for name in forks:

@@ -235,7 +235,7 @@ def attempt(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     bad = RunningLab(path, good.state)
     try:
         up = good.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         on_all(good, lambda case: case.before)
         before = on_all(good, lambda _: STATE)
         answer = bad.json("configure", "--confirm-timeout", "5")
@@ -264,4 +264,4 @@ def test_everything_on_the_host_is_as_it_was(attempt: Attempt, host: str) -> Non
 
 def test_the_next_run_finds_nothing_to_do(attempt: Attempt) -> None:
     assert attempt.answer.exit_code == 1
-    assert (attempt.again.exit_code, attempt.again.statuses()) == (0, {"ok"}), attempt.again.bad()
+    assert (attempt.again.exit_code, attempt.again.statuses()) == (0, {"ok"}), attempt.again.trouble()

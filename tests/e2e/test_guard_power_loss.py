@@ -43,10 +43,10 @@ def test_a_new_machine_keeps_what_its_first_boot_wrote(hypervisor: None, tmp_pat
     lab = write_lab(tmp_path, LAB.replace("PROPERTIES", "").replace("SSHD", ""))
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         lose_power()
         back = lab.json("up")
-        assert back.exit_code == 0, back.bad() or back.stderr
+        assert back.exit_code == 0, back.trouble()
     finally:
         lab.run("-y", "down")
 
@@ -61,7 +61,7 @@ def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path
     path.write_text(bad.replace("SSHD", ", sshd: {AllowUsers: lab@192.0.2.1}"), encoding="utf-8")
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         before = state(lab)
         wrong = RunningLab(path, lab.state)
         arguments = wrong.arguments("configure", "--confirm-timeout", "3600")
@@ -77,11 +77,11 @@ def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path
             process.kill()
         lose_power()
         back = lab.json("up")
-        assert back.exit_code == 0, back.bad() or back.stderr
+        assert back.exit_code == 0, back.trouble()
         assert state(lab) == before
         assert lab.guest("one", "cat /var/lib/labrun/rolled-back").split()[1:] == ["boot"]
         again = lab.json("configure")
-        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     finally:
         lab.run("-y", "down")
 
@@ -106,7 +106,7 @@ def test_values_of_the_whole_kernel_leave_a_way_in(hypervisor: None, tmp_path: P
     path.write_text(bad, encoding="utf-8")
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         before = state(lab)
         answer = RunningLab(path, lab.state).json("configure")
         rows = answer.of("sysctl", "one")
@@ -115,6 +115,6 @@ def test_values_of_the_whole_kernel_leave_a_way_in(hypervisor: None, tmp_path: P
             assert state(lab) == before
         lose_power()
         back = lab.json("up")
-        assert back.exit_code == 0, back.bad() or back.stderr
+        assert back.exit_code == 0, back.trouble()
     finally:
         lab.run("-y", "down")

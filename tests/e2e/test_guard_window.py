@@ -75,7 +75,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("window"), text())
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -152,7 +152,7 @@ def test_a_labrun_that_is_killed_leaves_a_host_that_goes_back(lab: RunningLab) -
     assert records["confirm"].split()[1:] == ["timer"]
     inside(domain("apply"), "rm /usr/local/bin/busctl")
     again = lab.json("--hosts", ",".join(before), "configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_script_that_is_still_at_work_is_ended_before_its_change_is_taken_back(lab: RunningLab) -> None:
@@ -171,7 +171,7 @@ def test_a_script_that_is_still_at_work_is_ended_before_its_change_is_taken_back
     assert state("stuck") == before
     inside(domain("stuck"), "rm /usr/local/bin/busctl")
     again = lab.json("--hosts", "stuck", "configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_host_that_loses_its_power_goes_back_before_the_network_starts(lab: RunningLab) -> None:
@@ -184,11 +184,11 @@ def test_a_host_that_loses_its_power_goes_back_before_the_network_starts(lab: Ru
     for action in ("destroy", "start"):
         subprocess.run(["virsh", "-q", "-c", "lxc:///system", action, domain("power")], check=True)
     up = lab.json("--hosts", "power", "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert state("power") == before
     assert inside(domain("power"), "cat /var/lib/labrun/rolled-back").split()[1:] == ["boot"]
     again = lab.json("--hosts", "power", "configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_link_that_goes_down_under_the_change_is_waited_for(lab: RunningLab) -> None:
@@ -271,7 +271,7 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
     # It dies, and nobody will confirm that any more.
     end(process)
     answer = second.json("configure")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     (row,) = answer.of("guard")
     assert row["status"] == "warning"
     assert row["why"] == "its unconfirmed change was rolled back first"
@@ -285,11 +285,11 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
 def test_a_host_that_gets_another_address_is_followed(lab: RunningLab) -> None:
     moved = with_bad(lab, moves="networks: {left: 10.60.2.27}")
     up = moved.json("--hosts", "moves", "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     (row,) = up.of("ready", "moves")
     assert row["why"] == "that is its former address; `labrun configure` gives it 10.60.2.27"
     done = moved.json("--hosts", "moves", "configure")
-    assert done.exit_code == 0, done.bad()
+    assert done.exit_code == 0, done.trouble()
     (row,) = done.of("nmcli", "moves")
     assert (row["status"], row["actual"]) == ("changed", "10.60.2.27/24")
     again = moved.json("--hosts", "moves", "configure")
@@ -300,7 +300,7 @@ def test_a_host_that_gets_another_address_is_followed(lab: RunningLab) -> None:
     assert {row["status"] for row in lost.of("nmcli", "moves")} == {"rolled-back"}, lost.rows
     again = moved.json("--hosts", "moves", "configure")
     # /etc/hosts cuts nobody off and had stayed.
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     assert again.statuses("nmcli") == {"ok"}, again.of("nmcli")
 
 
@@ -308,7 +308,7 @@ def configured(lab: RunningLab, **numbers: int) -> Answer:
     """Bring hosts up and configure them with other addresses."""
     other = with_bad(lab, **{host: on_left(host, number) for host, number in numbers.items()})
     up = other.json("--hosts", ",".join(numbers), "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     return other.json("--hosts", ",".join(numbers), "configure")
 
 
@@ -329,11 +329,11 @@ def test_hosts_that_cannot_use_the_former_addresses_are_given_theirs_by_up(lab: 
     swapped = {"gather": HOSTS["confirm"], "confirm": HOSTS["gather"]}
     for numbers in (swapped, {host: HOSTS[host] for host in swapped}):
         done = configured(lab, **numbers)
-        assert (done.exit_code, done.statuses("nmcli")) == (0, {"ok"}), done.bad()
+        assert (done.exit_code, done.statuses("nmcli")) == (0, {"ok"}), done.trouble()
         for host, number in numbers.items():
             assert f" 10.60.2.{number}/24" in inside(domain(host), "ip -brief -4 address show dev eth0")
     again = configured(lab, **numbers)
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 @pytest.mark.full
@@ -342,8 +342,8 @@ def test_a_swap_by_way_of_a_free_address_works(lab: RunningLab) -> None:
     assert configured(lab, here=29, there=here).statuses("nmcli") == {"changed", "failed"}
     for _ in range(2):
         moved = configured(lab, here=there, there=here)
-    assert moved.exit_code == 0, moved.bad()
+    assert moved.exit_code == 0, moved.trouble()
     for host, number in (("here", there), ("there", here)):
         assert f" 10.60.2.{number}/24" in inside(domain(host), "ip -brief -4 address show dev eth0")
     again = configured(lab, here=there, there=here)
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()

@@ -38,7 +38,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         for words in (["up"], ["configure"], ["verify"]):
             done = lab.json(*words)
-            assert done.exit_code == 0, done.bad() or done.stderr
+            assert done.exit_code == 0, done.trouble()
             assert "recorded" not in done.stderr
         yield lab
     finally:

@@ -196,7 +196,7 @@ def box_with(manager: str, folder: Path) -> Iterator[Box]:
     lab = write_lab(folder, TEXT.format(name=name, third=third))
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         put_labrun_into(lab, "box")
         box = Box(lab, f"{name}-box", manager)
         for package in packages(manager, folder / "debs"):

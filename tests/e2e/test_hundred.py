@@ -104,19 +104,19 @@ def lab(hypervisor: None, figures: Figures, tmp_path_factory: pytest.TempPathFac
 
 def test_it_comes_up_and_a_second_up_changes_nothing(lab: RunningLab, figures: Figures) -> None:
     again = figures.measured("second up", lambda: lab.json("up"))
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     assert len(again.of("ready")) == HOSTS
 
 
 def test_it_is_configured_once_and_verified(lab: RunningLab, figures: Figures) -> None:
     first = figures.measured("configure", lambda: lab.json("configure"))
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     assert len({row["host"] for row in first.rows}) == HOSTS
     assert "changed" in first.statuses()
     again = figures.measured("second configure", lambda: lab.json("configure"))
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     verified = figures.measured("verify", lambda: lab.json("verify"))
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
     assert len({row["host"] for row in verified.of("route")}) == HOSTS
 
 
@@ -130,7 +130,7 @@ def test_one_host_that_was_changed_by_hand_is_found_among_all(lab: RunningLab, f
         ("s3h02", "sysctl", "drifted")
     ]
     fixed = lab.json("-y", "drift", "--fix")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
 
 
 def test_labrun_itself_stays_small(lab: RunningLab, figures: Figures) -> None:

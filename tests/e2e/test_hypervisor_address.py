@@ -37,9 +37,9 @@ def test_a_router_is_at_the_first_address_and_the_hypervisor_leaves_it_to_it(
 ) -> None:
     lab = make_lab(TEACHING)
     up = lab.json("up", "--configure")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
     assert of_hypervisor("10.93.1.2")
     assert not of_hypervisor("10.93.0.0/30")
     assert "via 10.93.2.1" in lab.guest("pc2", "ip route show default")
@@ -50,7 +50,7 @@ def test_a_router_is_at_the_first_address_and_the_hypervisor_leaves_it_to_it(
 def test_the_hypervisor_moves_on_its_network_and_off_it(make_lab: Callable[[str], RunningLab]) -> None:
     lab = make_lab(TEACHING)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     moved = TEACHING.replace("10.93.1.0/24}", "10.93.1.0/24, hypervisor_address: 10.93.1.200}")
     moved = moved.replace("10.93.2.0/24}", "10.93.2.0/24, hypervisor_address: none}").replace(
         "lan2: dhcp", "lan2: 10.93.2.7"

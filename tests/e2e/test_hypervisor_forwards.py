@@ -83,7 +83,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("forwards"), LAB)
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         made.guest("web", f"{SERVE}; {MUTE}")
         inside(OUTSIDE)
         until = time.monotonic() + 60
@@ -158,7 +158,7 @@ def test_a_table_of_somebody_else_that_drops_is_named(lab: RunningLab) -> None:
 
 def test_verify_expects_what_masquerading_everything_does(lab: RunningLab) -> None:
     found = lab.json("verify")
-    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.bad()
+    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.trouble()
     assert {row["name"] for row in found.of("check")} == {"c -> fw tcp/8081", "c -> fw tcp/8082"}
     assert [(row["host"], row["name"], row["actual"]) for row in found.of("forward")] == [
         ("hypervisor", f"tcp/18080 to {WEB}", "open"),
@@ -270,7 +270,7 @@ def test_a_forward_without_a_listener_names_the_host_behind_it(lab: RunningLab) 
 
 def test_a_second_run_changes_nothing_and_what_is_lost_is_mended(lab: RunningLab) -> None:
     again = lab.json("up")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     for loss in (f"nft delete table inet {TABLE}", EMPTY, LATE):
         inside(loss)
         planned = lab.json("plan")
@@ -290,7 +290,7 @@ def test_what_the_file_forwards_no_longer_is_closed(lab: RunningLab) -> None:
     head, _, rest = text.partition("    forward:\n")
     path.write_text(head + rest[rest.index("hosts:") :], encoding="utf-8")
     up = RunningLab(path, lab.state).json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert page("192.0.2.1:18080", CLIENT) == "000"
     assert TABLE not in inside("iptables -S FORWARD; nft list tables")
     back = lab.json("up")

@@ -162,10 +162,10 @@ def statuses(answer: Answer) -> dict[str, set[str]]:
 
 def test_the_lab_is_as_declared_and_a_second_run_changes_nothing(guests: Guests) -> None:
     again = guests.lab.json("up", "--configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     for command in ("verify", "drift"):
         answer = guests.lab.json(command)
-        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad()
+        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.trouble()
     assert f"{guests.image.number}.1.11" in guests.lab.guest("one", f"cat {guests.image.nic_file}")
     assert RECIPES[guests.image.recipe].stored in guests.lab.run("image", "list").stdout
 
@@ -184,7 +184,7 @@ def test_what_cuts_off_goes_back_by_itself(guests: Guests, closing: str) -> None
     assert all(before.values())
     assert changed(before, states(guests.lab)) == {}
     verified = guests.lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
 
 
 def test_a_wide_change_stays_and_the_next_boot_has_it(guests: Guests) -> None:
@@ -196,18 +196,18 @@ def test_a_wide_change_stays_and_the_next_boot_has_it(guests: Guests) -> None:
         }
     )
     first = more.json("configure")
-    assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.bad()
+    assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.trouble()
     again = more.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     assert more.run("restart", "--hosts", "r").exit_code == 0
     for command in ("up", "verify", "drift"):
         answer = more.json(command)
-        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad()
+        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.trouble()
     assert "policy drop" in guests.lab.guest("r", "nft list table inet labrun")
     back = guests.lab.json("configure")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     verified = guests.lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
 
 
 def test_a_power_cut_before_the_confirmation_ends_in_what_was_before(guests: Guests) -> None:
@@ -222,11 +222,11 @@ def test_a_power_cut_before_the_confirmation_ends_in_what_was_before(guests: Gue
         changing.kill()
         changing.wait()
     up = guests.lab.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     wait_until(domain, "[ ! -e /var/lib/labrun/guard ]")
     assert changed(before, states(guests.lab)) == {}
     again = guests.lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_what_somebody_changed_is_seen_and_put_right(guests: Guests) -> None:
@@ -238,14 +238,14 @@ def test_what_somebody_changed_is_seen_and_put_right(guests: Guests) -> None:
     drifted = guests.lab.json("drift")
     assert drifted.exit_code == 3, drifted.rows
     fixed = guests.lab.json("configure")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
     assert fixed.of("nmcli", "one")[0]["status"] == "changed"
     found = guests.lab.guest("one", "ip address show dev eth0")
     assert f"{net}.1.77" not in found
     # The lab file does not name it.
     assert " mtu 1500 " in found
     again = guests.lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_a_subnet_that_moves_is_followed(guests: Guests) -> None:
@@ -255,13 +255,13 @@ def test_a_subnet_that_moves_is_followed(guests: Guests) -> None:
     path.write_text(guests.image.lab.replace(f"{net}.1.", f"{net}.3."), encoding="utf-8")
     for lab, address in ((RunningLab(path, guests.lab.state), f"{net}.3.11"), (guests.lab, f"{net}.1.11")):
         up = lab.json("-y", "up", "--configure")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         (ready,) = up.of("ready", "one")
         assert f"ready at {address}" in ready["actual"], ready
         again = lab.json("up", "--configure")
-        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     verified = guests.lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
 
 
 # Below folders of their own: this kernel need not have 802.1Q, and the NICs stay as they are.
@@ -339,8 +339,8 @@ def vlan_files(recipe: str) -> dict[str, str]:
 def test_a_restart_brings_all_of_it_back(guests: Guests) -> None:
     assert guests.lab.run("restart").exit_code == 0
     again = guests.lab.json("up")
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     verified = guests.lab.json("verify")
-    assert (verified.exit_code, verified.statuses()) == (0, {"ok"}), verified.bad()
+    assert (verified.exit_code, verified.statuses()) == (0, {"ok"}), verified.trouble()
     drifted = guests.lab.json("drift")
-    assert drifted.exit_code == 0, drifted.bad()
+    assert drifted.exit_code == 0, drifted.trouble()

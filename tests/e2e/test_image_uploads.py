@@ -52,7 +52,7 @@ def imported(folder: Path, older: SecondHypervisor) -> RunningLab:
     made = lab_on(older, folder, LAB.format(name="e2e-uploads", uri=older.uri(), net="10.201.1"))
     made.env["LABRUN_IMAGE_DIR"] = str(folder / "images")
     up = made.json("up", "--no-wait")
-    assert [row["actual"] for row in up.of("image")] == ["qemu: imported, uploaded"], up.bad()
+    assert [row["actual"] for row in up.of("image")] == ["qemu: imported, uploaded"], up.trouble()
     return made
 
 
@@ -106,7 +106,7 @@ def test_an_upload_that_is_stopped_is_done_again(
     (row,) = lab.json("plan").of("image")
     assert (row["status"], row["actual"]) == ("would-change", "qemu: would be uploaded")
     up = lab.json("up", "--no-wait")
-    assert [row["actual"] for row in up.of("image")] == ["qemu: uploaded"], up.bad()
+    assert [row["actual"] for row in up.of("image")] == ["qemu: uploaded"], up.trouble()
     assert blocks(older) >= MIB * 1024
     assert lab.json("up", "--no-wait").statuses() <= {"ok", "skipped"}
 

@@ -38,9 +38,9 @@ def kept_up(lab: RunningLab) -> Iterator[RunningLab]:
     """Bring a lab up and configured, and take it down."""
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         configured = lab.json("configure")
-        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        assert configured.exit_code == 0, configured.trouble()
         yield lab
     finally:
         down = lab.run("-y", "down")
@@ -50,7 +50,7 @@ def kept_up(lab: RunningLab) -> Iterator[RunningLab]:
 def holds(lab: RunningLab) -> None:
     """Verify a lab, and that a second configure changes nothing. Warnings are what the file calls so."""
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad() or verified.stderr
+    assert verified.exit_code == 0, verified.trouble()
     assert "ok" in verified.statuses("path") or len({row["host"] for row in verified.rows}) == 1
     again = lab.json("configure")
     assert again.statuses() <= {"ok", "skipped"}, again.rows

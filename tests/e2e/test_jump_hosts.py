@@ -58,7 +58,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "far": "ready at 10.189.3.11 through gate and inner",
         }
         configured = made.json("configure")
-        assert configured.exit_code == 0, configured.bad()
+        assert configured.exit_code == 0, configured.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -86,9 +86,9 @@ def test_drift_is_found_and_put_right_through_jump_hosts(lab: RunningLab) -> Non
     inside("e2e-jump-far", "ip route del default")
     drift = lab.json("drift")
     drifted = {(row["host"], row["section"]) for row in drift.bad() if row["section"] != "path"}
-    assert drifted == {("far", "nmcli"), ("far", "route")}, drift.bad()
+    assert drifted == {("far", "nmcli"), ("far", "route")}, drift.trouble()
     configured = lab.json("configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     assert {row["host"] for row in configured.rows if row["status"] == "changed"} == {"far"}
     assert lab.json("configure").statuses() == {"ok"}
 
@@ -188,19 +188,19 @@ def test_a_new_address_behind_a_jump_host_is_kept(lab: RunningLab, tmp_path: Pat
     moved = changed(lab, tmp_path, "deep: 10.189.3.11", "deep: 10.189.3.12")
     try:
         answer = moved.json("configure")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
         assert moved.run("--hosts", "far", "exec", "hostname").stdout == "far: far\n"
         assert moved.json("configure").statuses() == {"ok"}
     finally:
         back = lab.json("configure")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
 
 
 def test_without_its_jump_host_a_host_is_seen_from_inside(lab: RunningLab) -> None:
     inside("e2e-jump-gate", "systemctl stop ssh.socket ssh")
     try:
         answer = lab.json("verify")
-        assert answer.exit_code == 4, answer.bad()
+        assert answer.exit_code == 4, answer.trouble()
         ready = {row["host"]: row["why"] for row in answer.of("ready") if row["status"] == "unreachable"}
         assert set(ready) == {"gate", *BEHIND}
         for host in BEHIND:

@@ -50,7 +50,7 @@ def up(lab: RunningLab) -> RunningLab:
     """The lab, up and configured as its file says, whatever the test before did."""
     lab.path.write_text(LAB, encoding="utf-8")
     answer = lab.json("up", "--configure")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     return lab
 
 
@@ -66,7 +66,7 @@ def seconds_of(lab: RunningLab, *words: str) -> float:
     """Run a command to its end; returns how long that took."""
     began = time.monotonic()
     answer = lab.json(*words)
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     return time.monotonic() - began
 
 
@@ -99,7 +99,7 @@ def no_parts_of_files(lab: RunningLab) -> list[str]:
 
 def assert_let_in(lab: RunningLab) -> None:
     answer = lab.json("exec", "true")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
 
 
 def assert_whole(lab: RunningLab) -> None:
@@ -114,7 +114,7 @@ def assert_no_borrowed_time(lab: RunningLab, said: Answer) -> None:
     for host in HOSTS:
         wait_until(f"{NAME}-{host}", f"[ ! -e {GUARD} ]")
     after = lab.json(*CONFIGURE)
-    assert after.exit_code == 0, after.bad() or after.stderr
+    assert after.exit_code == 0, after.trouble()
     if said.exit_code == 0:
         assert after.statuses() == {"ok"}, (said.rows, after.rows)
     again = lab.json(*CONFIGURE)
@@ -147,7 +147,7 @@ def test_up(lab: RunningLab, number: int) -> None:
     assert lab.run("-y", "down").exit_code == 0
     kill(lab, dice, longest("up", number, measure), "up")
     answer = lab.json("up")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert_whole(lab)
     assert no_parts_of_files(lab) == []
 
@@ -160,7 +160,7 @@ def test_up_recreate(up: RunningLab, number: int) -> None:
     kill(up, dice, longest("recreate", number, lambda: seconds_of(up, *words)), *words)
     # Without --recreate too: what was killed is finished, or has not begun.
     answer = up.json(*(words if number % 2 else ("up",)))
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert_whole(up)
 
 
@@ -202,11 +202,11 @@ def test_drift_fix(up: RunningLab, number: int) -> None:
         wait_until(f"{NAME}-{host}", f"[ ! -e {GUARD} ]")
     if answer.exit_code == 0:
         looked = up.json("drift")
-        assert looked.exit_code == 0, looked.bad()
+        assert looked.exit_code == 0, looked.trouble()
     again = up.json("drift", "--fix")
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     looked = up.json("drift")
-    assert looked.exit_code == 0, looked.bad()
+    assert looked.exit_code == 0, looked.trouble()
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -220,7 +220,7 @@ def test_down(up: RunningLab, number: int) -> None:
 
     kill(up, dice, longest("down", number, measure), "-y", "down")
     answer = up.json("-y", "down")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert_nothing_left(up)
 
 
@@ -282,7 +282,7 @@ def killed_at(lab: RunningLab, point: tuple[str, str, bool], *words: str) -> Non
 def test_up_recreate_killed_between_its_steps(up: RunningLab, owner: str, name: str, before: bool) -> None:
     killed_at(up, (owner, name, before), "-y", "up", "--recreate", "--hosts", "one")
     answer = up.json("up")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert_whole(up)
 
 
@@ -305,7 +305,7 @@ def test_down_killed_between_its_steps(
     up.path.write_text(LAB.replace("lxc:///system", hypervisor_of), encoding="utf-8")
     killed_at(up, (owner, name, before), "-y", "down")
     answer = up.json("-y", "down")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert_nothing_left(up)
 
 
@@ -324,4 +324,4 @@ def test_a_machine_that_is_destroyed_in_the_middle_ends_its_host_at_once(up: Run
     # What it had begun is taken back by its next boot.
     up.path.write_text(LAB, encoding="utf-8")
     again = up.json("up", "--configure")
-    assert again.exit_code == 0, again.bad() or again.stderr
+    assert again.exit_code == 0, again.trouble()

@@ -33,7 +33,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("machines"), LAB)
     try:
         up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.path.write_text(LAB, encoding="utf-8")
@@ -63,7 +63,7 @@ def test_a_container_is_held_to_its_vcpus_and_takes_others_at_its_next_start(lab
     assert lab.json("plan").exit_code == 0
 
     restart = lab.json("restart", "--hosts", "held")
-    assert restart.exit_code == 0, restart.bad()
+    assert restart.exit_code == 0, restart.trouble()
     assert [(row["section"], row["status"]) for row in restart.rows] == [
         ("machine", "changed"),
         ("ready", "ok"),
@@ -114,7 +114,7 @@ def test_stop_says_which_machine_it_had_to_power_off(lab: RunningLab) -> None:
     inside(f"{NAME}-held", "systemctl mask --now --runtime poweroff.target")
     began = time.monotonic()
     stop = lab.json("--timeout", "4", "stop")
-    assert stop.exit_code == 0, stop.bad()
+    assert stop.exit_code == 0, stop.trouble()
     assert time.monotonic() - began < 40
     assert {row["host"]: (row["status"], row["actual"], row["why"]) for row in stop.rows} == {
         "free": ("changed", "shut off", None),

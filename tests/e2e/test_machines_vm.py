@@ -36,7 +36,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("vm-settings"), LAB)
     try:
         up = made.json(*PATIENT, "up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -73,13 +73,13 @@ def test_what_changes_in_place_at_the_next_start_and_not_at_all(lab: RunningLab)
         "from its next start on: memory, vcpus",
     )
     up = lab.json(*PATIENT, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert up.of("machine", "large")[0]["why"] == "from its next start on: memory, vcpus"
     # The disks are there at once, the kernel has the old memory.
     assert sizes(lab) == [10, 0, 2, 2, 1]
     assert lab.guest("large", "nproc") == "1\n"
     restart = lab.json(*PATIENT, "restart", "--hosts", "large")
-    assert restart.exit_code == 0, restart.bad()
+    assert restart.exit_code == 0, restart.trouble()
     assert [(row["section"], row["status"], row["why"]) for row in restart.rows] == [
         ("machine", "changed", None),
         ("ready", "ok", None),
@@ -130,7 +130,7 @@ def test_nothing_is_left_of_it(lab: RunningLab) -> None:
         large.suspend()
         small.undefine()
         down = lab.json("-y", "down")
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         assert not nvram.exists()
         assert [each.name() for each in connection.listAllDomains() if NAME in each.name()] == []
         assert [each.name() for each in connection.listAllStoragePools() if NAME in each.name()] == []

@@ -34,7 +34,7 @@ def mended(lab: RunningLab, host: str, fault: str) -> None:
         assert len(after.stdout.splitlines()) <= 3, "all is well in a title and the counts"
     finally:
         done = lab.json("configure")
-        assert done.exit_code == 0, done.bad()
+        assert done.exit_code == 0, done.trouble()
 
 
 def test_a_setting_of_the_kernel(kvm_network_lab: RunningLab) -> None:

@@ -89,9 +89,9 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             up = made.json("up")
             hosts = (*MODES, "neighbour", "bridge-leased", "macvtap-leased")
             statuses = {row["host"]: row["status"] for row in up.of("ready")}
-            assert statuses == dict.fromkeys(hosts, "ok"), up.bad()
+            assert statuses == dict.fromkeys(hosts, "ok"), up.trouble()
             configured = made.json("configure")
-            assert configured.exit_code == 0, configured.bad()
+            assert configured.exit_code == 0, configured.trouble()
             for host in CUT_OFF:
                 wait_until(f"e2e-modes-{host}", "ip -brief -4 address show scope global | grep -q UP")
             yield made
@@ -212,11 +212,11 @@ def test_a_host_without_a_way_in_is_looked_at_from_inside_at_once(lab: RunningLa
 
 def test_a_second_configure_changes_nothing_and_verify_fails_nothing(lab: RunningLab) -> None:
     configured = lab.json("configure")
-    assert (configured.exit_code, configured.statuses()) == (0, {"ok"}), configured.bad()
+    assert (configured.exit_code, configured.statuses()) == (0, {"ok"}), configured.trouble()
     verified = lab.json("verify")
     # What the hypervisor's own routes make possible is no failure.
-    assert verified.exit_code == 0, verified.bad()
-    assert verified.statuses() <= {"ok", "skipped"}, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
+    assert verified.statuses() <= {"ok", "skipped"}, verified.trouble()
     # Those that no login leads to were read inside.
     assert {row["host"] for row in verified.of("ready")} == set(CUT_OFF)
     seen = [row for row in verified.rows if row["host"] in CUT_OFF and row["status"] == "ok"]
@@ -231,7 +231,7 @@ def test_a_nic_on_macvtap_is_plugged_into_a_running_container(lab: RunningLab) -
     # The NIC has no address before that is configured: to wait for one would be in vain.
     lab.run("up", "--no-wait", "--hosts", "isolated")
     configured = lab.json("configure", "--hosts", "isolated")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     assert reached(f"{WIRE[0]}22")
     # libvirt cannot take it out again while the container runs.
     lab.path.write_text(before, encoding="utf-8")

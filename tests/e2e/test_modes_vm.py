@@ -30,7 +30,7 @@ def test_a_vm_outside_and_by_ipv6_alone(hypervisor: None, tmp_path: Path) -> Non
     with outer_segment(tmp_path):
         try:
             up = lab.json("up", "--configure")
-            assert up.exit_code == 0, up.bad() or up.stderr
+            assert up.exit_code == 0, up.trouble()
             # It is reached by IPv6 alone, as is implied by the file; the rest only its agent knows.
             (status,) = lab.json("status").document["hosts"]
             assert status["address_source"] == "lease"
@@ -44,7 +44,7 @@ def test_a_vm_outside_and_by_ipv6_alone(hypervisor: None, tmp_path: Path) -> Non
             ping = on_hypervisor("ping", "-c", "2", "-W", "1", status["addresses"]["wire"], check=False)
             assert "100% packet loss" in ping, "hypervisor and macvtap guests cannot meet"
             verified = lab.json("verify")
-            assert verified.statuses() <= {"ok", "skipped"}, verified.bad()
+            assert verified.statuses() <= {"ok", "skipped"}, verified.trouble()
             assert lab.json("up").statuses() == {"ok"}
             assert lab.json("configure").statuses() == {"ok"}
         finally:

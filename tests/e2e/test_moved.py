@@ -33,7 +33,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("moved"), TEXT)
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         down = lab.run("-y", "down")
@@ -68,10 +68,10 @@ def test_what_moves_is_followed_by_running_hosts(lab: RunningLab, kind: str) -> 
     plan = lab.json("plan", "--prune")
     assert plan.exit_code == 3, plan.rows
     up = lab.json("-y", "up", "--prune", "--configure")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert lab.json("plan", "--prune").exit_code == 0
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
     second = lab.json("up", "--configure")
     assert second.statuses() <= {"ok", "skipped"}, second.bad() or second.rows
 
@@ -81,7 +81,7 @@ def test_they_still_answer_after_a_restart(lab: RunningLab) -> None:
     assert lab.json("up").exit_code == 0
     lab.path.write_text(TEXT, encoding="utf-8")
     back = lab.json("-y", "up", "--prune", "--configure")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
 
 
 @pytest.mark.full
@@ -90,7 +90,7 @@ def test_a_subnet_that_changes_while_the_lab_is_off(lab: RunningLab) -> None:
         assert lab.json("stop").exit_code == 0
         lab.path.write_text(text, encoding="utf-8")
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
     assert lab.json("configure").exit_code == 0
 
 

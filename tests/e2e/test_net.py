@@ -39,7 +39,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert absent.exit_code == 0
         assert {row["actual"] for row in absent.rows} == {"absent"}
         up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")

@@ -47,7 +47,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert built.exit_code == 0, built.stderr
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -59,20 +59,20 @@ def state(host: str) -> str:
 
 def configured(lab: RunningLab, *words: str) -> set[str]:
     answer = lab.json("configure", "--only", "nmcli", "--hosts", "one", *words)
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     return answer.statuses()
 
 
 def test_netplans_own_file_is_written_and_a_second_run_changes_nothing(lab: RunningLab) -> None:
     first = lab.json("configure")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert "via: 10.62.44.254" in inside(f"{NAME}-one", f"cat {OWN}")
     assert inside(f"{NAME}-one", "ls /etc/systemd/network") == ""
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.trouble()
     for verb in ("verify", "drift"):
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
 
 
 def test_what_a_person_changed_is_drift_and_comes_back(lab: RunningLab) -> None:
@@ -103,8 +103,8 @@ def test_a_change_that_loses_the_gateway_is_rolled_back(lab: RunningLab) -> None
 def test_a_host_that_boots_comes_back_as_configured(lab: RunningLab) -> None:
     for verb in ("restart", "up"):
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.trouble()
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()

@@ -61,7 +61,7 @@ def lab(machine: PrivateMachine, tmp_path_factory: pytest.TempPathFactory) -> It
     made = write_lab(tmp_path_factory.mktemp("health"), TEXT)
     lab = LabThere(made.path, made.state, machine=machine)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     (machine.folder / "others.xml").write_text(FOREIGN, encoding="utf-8")
     virsh(machine, "create", "others.xml")
     yield lab
@@ -196,7 +196,7 @@ def test_what_is_broken_beside_libvirt_is_seen_and_mended(
             "`labrun up` puts it right",
         )
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert up.of(section, name=name)[0]["status"] == "changed"
     assert lab.json("plan").exit_code == 0
     assert lab.json("up").statuses() == {"ok"}
@@ -228,7 +228,7 @@ def test_a_changed_network_waits_for_guests_of_others_and_names_them(
     lab.path.write_text(TEXT, encoding="utf-8")
     # The table of declared addresses is the whole lab's, and has followed the file: nobody has them yet.
     back = lab.json("up")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     assert {row["name"] for row in back.rows if row["status"] != "ok"} <= {"declared addresses"}
     assert lab.json("plan").exit_code == 0
 
@@ -247,7 +247,7 @@ def test_a_changed_network_is_started_anew_under_the_labs_own_guests(
         assert session.stdout.readline() == "begun\n"
         lab.path.write_text(TEXT.replace("mode: nat", "mode: nat, domain: lab.example"), encoding="utf-8")
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert up.of("network", name="n")[0]["actual"] == "restarted"
         session.stdin.write("still here\n")
         session.stdin.close()

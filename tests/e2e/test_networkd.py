@@ -70,7 +70,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("networkd"), LAB.replace("ONE", "").replace("MORE", ""))
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         with_networkd(lab, "one", "two")
         yield lab
     finally:
@@ -90,7 +90,7 @@ def state(host: str) -> str:
 
 def test_a_lab_of_both_is_configured_verified_and_has_not_drifted(lab: RunningLab) -> None:
     first = lab.json("configure")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert {row["host"]: row["status"] for row in first.of("nmcli")} == {
         "gw": "changed",
         "one": "changed",
@@ -98,10 +98,10 @@ def test_a_lab_of_both_is_configured_verified_and_has_not_drifted(lab: RunningLa
     }
     assert "Gateway=10.62.40.254" in inside(f"{NAME}-one", f"cat {OWN}")
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.trouble()
     for verb in ("verify", "drift"):
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     # Nothing of NetworkManager's is made where it is not.
     assert inside(f"{NAME}-one", "ls /etc/NetworkManager/system-connections") == ""
 
@@ -117,7 +117,7 @@ def test_what_was_added_by_hand_is_drift_and_goes(lab: RunningLab) -> None:
     lines = lab.run("configure", "--only", "nmcli", "--hosts", "one", "--dry-run", "--explain").stdout
     assert "networkctl reconfigure eth0" in lines
     mended = lab.json("configure", "--only", "nmcli", "--hosts", "one")
-    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.bad()
+    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.trouble()
     assert state("one") == before
 
 
@@ -128,7 +128,7 @@ def test_a_file_changed_by_hand_is_drift_and_comes_back(lab: RunningLab) -> None
     (row,) = [row for row in lab.json("drift").of("nmcli") if row["status"] != "ok"]
     assert "-[Route] Gateway=10.62.40.253\n+[Route] Gateway=10.62.40.254" in row["diff"]
     mended = lab.json("configure", "--only", "nmcli", "--hosts", "one")
-    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.bad()
+    assert (mended.exit_code, mended.statuses()) == (0, {"changed"}), mended.trouble()
     assert state("one") == before
 
 
@@ -193,11 +193,11 @@ def test_an_address_that_cuts_the_session_is_rolled_back_by_the_host(lab: Runnin
 def test_a_host_that_boots_comes_back_as_configured(lab: RunningLab) -> None:
     for words in (("configure",), ("restart", "--hosts", "one"), ("up",)):
         answer = lab.json(*words)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses("nmcli")) == (0, {"ok"}), again.trouble()
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
 
 
 @pytest.mark.full
@@ -205,7 +205,7 @@ def test_a_power_cut_before_the_confirmation_ends_in_the_former_files(lab: Runni
     # The routes of addresses have their metrics from the boot on.
     for words in (("configure",), ("restart", "--hosts", "one"), ("up",)):
         answer = lab.json(*words)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     before = state("one")
     domain = f"{NAME}-one"
     changing = other(lab, more=", gateway: 10.62.40.250").start(
@@ -221,4 +221,4 @@ def test_a_power_cut_before_the_confirmation_ends_in_the_former_files(lab: Runni
     wait_until(domain, "[ ! -e /var/lib/labrun/guard ]")
     assert state("one") == before
     again = lab.json("configure", "--only", "nmcli", "--hosts", "one")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()

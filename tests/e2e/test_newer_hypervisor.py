@@ -53,7 +53,7 @@ def test_machines_come_and_go_and_leave_nothing(
         assert [row["host"] for row in again.of("machine") if row["status"] == "changed"] == ["one"]
     finally:
         down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert newer.leftovers() == ""
 
 
@@ -71,5 +71,5 @@ def test_a_debian_there_is_configured_verified_and_removed(
         assert lab.json("drift").exit_code == 0
     finally:
         down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert newer.leftovers() == ""

@@ -32,7 +32,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("nmcli"), LAB.replace("MORE", ""))
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -49,7 +49,7 @@ def settles(lab: RunningLab) -> list[str]:
     found = []
     for _ in range(2):
         answer = lab.json("configure", "--only", "nmcli")
-        assert not answer.bad(), answer.bad()
+        assert not answer.bad(), answer.trouble()
         (row,) = answer.rows
         found.append(row["status"])
     return found
@@ -143,7 +143,7 @@ def test_a_property_is_in_force_is_found_so_and_goes_again(
     # `up` keeps the addresses that the properties add from other guests, else `drift` finds this missing.
     for verb in ("verify", "up", "drift") if properties.endswith(_ODD_6) else ("verify",):
         answer = changed.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     seen = lab.guest("one", asked)
     for text in shown:
         assert text in seen
@@ -198,11 +198,11 @@ def test_what_somebody_changes_of_a_profile_s_choices_is_named_and_put_back(
 ) -> None:
     changed = with_properties(lab, _CHOOSING)
     answer = changed.json("configure", "--only", "nmcli")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     # `up` keeps from other guests what the file gives this one, and forgets what an earlier file gave it.
     for verb in ("up", "verify", "drift"):
         answer = changed.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     lab.guest("one", "; ".join(commands))
     lines = [line for each in commands for line in _BY_HAND[each]]
     (row,) = changed.json("verify").of("nmcli", "one", "left")
@@ -213,7 +213,7 @@ def test_what_somebody_changes_of_a_profile_s_choices_is_named_and_put_back(
     assert set(lines) <= set(row["diff"].splitlines()), row
     assert row["why"].startswith("it should have "), row
     fixed = changed.json("drift", "--fix")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
     assert changed.json("configure", "--only", "nmcli").statuses() == {"ok"}
     assert not lab.json("configure", "--only", "nmcli").bad()
 

@@ -40,20 +40,20 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_it_is_configured_once(lab: RunningLab) -> None:
     first = lab.json("configure")
-    assert (first.exit_code, first.statuses()) == (0, {"changed"}), first.bad()
+    assert (first.exit_code, first.statuses()) == (0, {"changed"}), first.trouble()
     assert inside("e2e-nologin-one", "cat /proc/sys/net/ipv4/ip_default_ttl").strip() == "70"
     assert "maxauthtries 3" in inside("e2e-nologin-one", "sshd -T")
     # Nobody could log in to see whether a password is asked for, and the row says so.
     rows = [row for row in first.of("sshd", "one") if row["name"] == "passwordauthentication"]
     assert [row["why"] for row in rows] == ["whether sshd asks for a password could not be tested"]
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_verify_and_drift_are_green_and_say_how_it_was_seen(lab: RunningLab) -> None:
     for command in ("verify", "drift"):
         answer = lab.json(command)
-        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad()
+        assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.trouble()
         assert {row["host"]: row["why"] for row in answer.of("ready")} == {
             host: f"{why}: {OUT_OF_BAND}" for host, why in NO_WAY.items()
         }
@@ -68,7 +68,7 @@ def test_what_was_changed_by_hand_is_seen_and_corrected(lab: RunningLab) -> None
     (row,) = moved.bad()
     assert (moved.exit_code, row["section"], row["status"], row["actual"]) == (3, "sysctl", "drifted", "33")
     fixed = lab.json("-y", "drift", "--fix")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
     assert lab.json("drift").statuses() == {"ok"}
 
 
@@ -95,9 +95,9 @@ def test_a_change_that_would_shut_out_a_login_is_none_of_its_concern(lab: Runnin
     other.write_text(text, encoding="utf-8")
     closed = RunningLab(other, lab.state)
     done = closed.json("--hosts", "one", "configure", "--only", "services")
-    assert (done.exit_code, done.statuses()) == (0, {"changed"}), done.bad() or done.stderr
+    assert (done.exit_code, done.statuses()) == (0, {"changed"}), done.trouble()
     again = closed.json("--hosts", "one", "configure", "--only", "services")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def test_status_and_exec_say_and_use_the_same_way(lab: RunningLab) -> None:

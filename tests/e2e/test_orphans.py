@@ -37,7 +37,7 @@ def lab(hypervisor: None, tmp_path: Path) -> Iterator[RunningLab]:
     made = write_lab(tmp_path, LAB)
     try:
         up = made.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.path.write_text(LAB, encoding="utf-8")
@@ -61,7 +61,7 @@ def orphans(lab: RunningLab, name: str = NAME) -> list[dict[str, Any]]:
 def remove(lab: RunningLab, name: str = NAME) -> set[tuple[str, str]]:
     """Remove the orphans of the lab; return names and statuses."""
     answer = lab.json("-y", "list", "--orphans", "--remove", "--name", name)
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     return {(row["name"], row["status"]) for row in answer.rows}
 
 

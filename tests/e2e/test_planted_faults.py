@@ -70,7 +70,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("faults"), LAB)
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         for host in load_lab(made.path).hosts:
             # Planting makes the directory and leaves it: made here, all hosts can be compared.
             made.guest(host, "mkdir -p -m 755 /var/lib/labrun")
@@ -87,7 +87,7 @@ def state(lab: RunningLab, host: str) -> str:
 
 def healthy(lab: RunningLab) -> None:
     answer = lab.json("verify")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
 
 
 def named(answer: Answer, text: str) -> list[str]:
@@ -109,7 +109,7 @@ def test_a_planted_fault_is_named_and_then_gone(lab: RunningLab, name: str) -> N
         assert len({planted.stderr.count(each) for each in load_lab(lab.path).hosts}) == 1, "all hosts alike"
         assert name not in planted.stdout + planted.stderr
         answer = lab.json("verify")
-        assert named(answer, fault.filled_in(fault.named, spot)), answer.bad()
+        assert named(answer, fault.filled_in(fault.named, spot)), answer.trouble()
     finally:
         mended = lab.json("mend")
     assert [(row["host"], row["name"], row["status"]) for row in mended.rows] == [(host, name, "changed")]
@@ -141,7 +141,7 @@ def test_one_fault_at_a_time_hints_in_steps_and_a_second_mend_changes_nothing(la
         assert counts == [1, 2]
     finally:
         mended = lab.json("mend")
-    assert mended.exit_code == 0, mended.bad()
+    assert mended.exit_code == 0, mended.trouble()
     again = lab.json("mend")
     assert (again.exit_code, again.rows) == (0, [])
     assert lab.run("mend").stdout == "Nothing is planted in this lab.\n"
@@ -236,7 +236,7 @@ def test_what_a_host_has_besides_fails_nothing_once_the_file_leaves_it_alone(lab
     try:
         answer = lab.json("drift", "--fix", "--hosts", "host01")
         removals = {row["name"]: row["why"] for row in answer.bad()}
-        assert set(removals) == {"172.30.0.0/16", "fd77::/64", "10.88.0.0/16"}, answer.bad()
+        assert set(removals) == {"172.30.0.0/16", "fd77::/64", "10.88.0.0/16"}, answer.trouble()
         assert "`ip route del blackhole 10.88.0.0/16` removes it" in removals["10.88.0.0/16"]
         assert "routes: {ignore: [proto bird]}" in removals["172.30.0.0/16"]
         for verb in ("verify", "drift"):
@@ -478,7 +478,7 @@ def test_what_a_unit_sets_again_and_again_is_told_as_such(lab: RunningLab) -> No
                 lines
             )
             fixed = lab.json("--hosts", "host00", "drift", "--fix")
-            assert fixed.exit_code == 0, fixed.bad()
+            assert fixed.exit_code == 0, fixed.trouble()
     finally:
         by_hand(lab, "rm /run/systemd/system/flip.service; systemctl daemon-reload", "host00")
     healthy(lab)

@@ -114,7 +114,7 @@ def broken(names: tuple[str, ...], directory: Path) -> Answer:
     lab = write_lab(directory, text)
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         for name in names:
             inside(f"{LAB}-{name}", BREAKS[name].script)
         assert lab.json("stop").exit_code == 0

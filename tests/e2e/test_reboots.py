@@ -95,6 +95,6 @@ def test_a_reboot_brings_what_was_said(kvm_network_lab: RunningLab, name: str) -
         inside(domain, kind.mend)
         lab.run("-y", "restart", "--hosts", kind.host)
         back = lab.json("up")
-        assert back.exit_code == 0, back.bad() or back.stderr
+        assert back.exit_code == 0, back.trouble()
     left = lab.json("drift", "--hosts", kind.host)
-    assert left.exit_code == 0, left.bad() or left.stderr
+    assert left.exit_code == 0, left.trouble()

@@ -120,7 +120,7 @@ def elsewhere(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     listening = None
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         # Containers are made from beside libvirtd; what is recorded of the lab goes to where labrun is now.
         recorded(made, LOCAL, REMOTE)
         made.path.write_text(text_for(REMOTE), encoding="utf-8")

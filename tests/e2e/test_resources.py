@@ -33,7 +33,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("resources"), LAB)
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -49,7 +49,7 @@ def with_one(lab: RunningLab, more: str) -> RunningLab:
 def configured(lab: RunningLab, *words: str) -> set[tuple[str, str]]:
     """Configure ``one``, demand that all went well and that a second run changes nothing; what changed."""
     first = lab.json("configure", "--hosts", "one", *words)
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     again = lab.json("configure", "--hosts", "one", *words)
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad() or again.rows
     return {(row["section"], row["name"]) for row in first.rows if row["status"] == "changed"}
@@ -213,7 +213,7 @@ def test_missing_packages_are_installed_and_the_row_says_their_version(
 ) -> None:
     other = with_one(lab, f"packages: [{repository}, curl, 'libc6:amd64']")
     first = other.json("configure", "--hosts", "one")
-    assert (first.exit_code, row(first, "packages", "tiny")["actual"]) == (0, "1.2-3"), first.bad()
+    assert (first.exit_code, row(first, "packages", "tiny")["actual"]) == (0, "1.2-3"), first.trouble()
     assert [row(first, "packages", name)["status"] for name in ("tiny", "curl", "libc6:amd64")] == [
         "changed",
         "ok",

@@ -37,7 +37,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("scale"), LAB)
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -64,9 +64,9 @@ def by_host(answer: Answer) -> dict[str, tuple[str, str | None]]:
 
 def assert_settled(lab: RunningLab) -> None:
     done = lab.json("configure")
-    assert done.exit_code == 0, done.bad() or done.stderr
+    assert done.exit_code == 0, done.trouble()
     again = lab.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
 def stages(stderr: str) -> list[tuple[str, str]]:
@@ -259,5 +259,5 @@ def test_a_host_that_dies_in_the_middle_is_unknown_and_the_next_run_goes_on(lab:
     assert results_of(answer, "one") == {"changed", "ok"}, answer.stdout
     assert "unknown" in results_of(answer, "two"), answer.stdout
     started = lab.json("up")
-    assert started.exit_code == 0, started.bad()
+    assert started.exit_code == 0, started.trouble()
     assert_settled(lab)

@@ -100,7 +100,7 @@ def inside(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lab = write_lab(tmp_path_factory.mktemp("timer"), OUTSIDE)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         put_labrun_into(lab, "box")
         box = Inside(lab)
         box.shell(f"{PREPARE}cat >/srv/lab/lab.yaml <<'END'\n{INSIDE}END\n")

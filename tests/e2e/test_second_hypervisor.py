@@ -48,13 +48,13 @@ def up(
 @pytest.fixture(scope="module")
 def lab(up: tuple[RunningLab, Answer]) -> RunningLab:
     made, answer = up
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     return made
 
 
 def test_up_makes_all_of_it_and_a_second_up_nothing(up: tuple[RunningLab, Answer]) -> None:
     made, first = up
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     assert {row["host"] for row in first.of("ready") if row["status"] == "ok"} == set(HOSTS)
     (image,) = first.of("image")
     assert (image["status"], image["actual"]) == ("changed", "qemu: uploaded")
@@ -70,7 +70,7 @@ def test_another_lab_there_uploads_nothing(
     before = older.inside("ls -i /var/lib/labrun/pool-images")
     try:
         up = other.json("up", "--no-wait", "--hosts", "desk")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert [row["status"] for row in up.of("image")] == ["ok"]
         assert older.inside("ls -i /var/lib/labrun/pool-images") == before
     finally:
@@ -131,7 +131,7 @@ def test_other_programs_get_there_by_what_labrun_exports(lab: RunningLab, older:
 def test_down_leaves_nothing_there_but_the_image(lab: RunningLab, older: SecondHypervisor) -> None:
     assert "e2e-distant" in older.leftovers()
     down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert older.leftovers() == ""
     assert older.inside("ls /var/lib/labrun/pool-images").startswith("debian-12-")
     # The brackets keep the shell that looks out of it.

@@ -75,11 +75,11 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("selinux"), LAB)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         lab.guest("one", "sed -i '/^linux/s/$/ security=selinux/' /boot/grub/grub.cfg; sync")
         assert lab.run("restart").exit_code == 0
         again = lab.json("up")
-        assert again.exit_code == 0, again.bad() or again.stderr
+        assert again.exit_code == 0, again.trouble()
         assert lab.guest("one", "cat /sys/fs/selinux/enforce", sudo=False) == "0"
         yield lab
     finally:

@@ -96,7 +96,7 @@ def lab(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spanning
     made = bed.lab(tmp_path_factory.mktemp("two") / "lab", TWO)
     try:
         up = made.json("-y", "up", "--no-wait")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         assert made.run("-y", "down").exit_code == 0
@@ -201,7 +201,7 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     assert again.exit_code == 0
     assert "changed" not in again.statuses(), again.rows
     plan = lab.json("plan")
-    assert plan.exit_code == 0, plan.bad()
+    assert plan.exit_code == 0, plan.trouble()
     assert plan.document["placement"] == {
         "one": {"hypervisor": "a", "why": "set in the lab file"},
         "two": {"hypervisor": "b", "why": "set in the lab file"},
@@ -352,7 +352,7 @@ def test_three_with_a_narrow_wire(bed: Bed, tmp_path: Path) -> None:
         c.inside("ip", "route", "replace", f"{bed.b.first}/32", "via", c.first)
         stack.callback(lambda: lab.run("-y", "down"))
         up = lab.json("-y", "up", "--no-wait")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         for run in (in_first, bed.b.inside, c.inside):
             xml = run("virsh", "-c", FIRST, "net-dumpxml", f"{NAME}-3-lan")
             assert "<mtu size='1350'/>" in xml
@@ -393,7 +393,7 @@ def test_a_guest_sends_no_more_than_gets_through(bed: Bed, tmp_path: Path) -> No
     try:
         assert lab.run("-y", "up", "--no-wait").exit_code == 0
         up = lab.json("-y", "up", "--configure", "--hosts", "one")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         again = lab.json("configure", "--hosts", "one")
         assert "changed" not in again.statuses()
         assert "mtu 1450" in lab.guest("one", "ip -o link show | grep -v lo:")

@@ -58,7 +58,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.env["LABRUN_SHARD_SIZE"] = "2"
     try:
         up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -113,11 +113,11 @@ def starts(host: str) -> int:
 
 def test_the_rows_are_those_of_threads(lab: RunningLab) -> None:
     changed = lab.json(*PROCESSES, "configure")
-    assert changed.exit_code == 0, changed.bad() or changed.stderr
+    assert changed.exit_code == 0, changed.trouble()
     assert "changed" in changed.statuses()
     # The second run changes nothing, whatever the engine.
     apart, here = lab.json(*PROCESSES, "configure"), lab.json("configure")
-    assert here.exit_code == 0, here.bad() or here.stderr
+    assert here.exit_code == 0, here.trouble()
     assert "changed" not in apart.statuses()
     assert rows_of(apart) == rows_of(here)
     for command in ("verify", "drift"):
@@ -165,7 +165,7 @@ def test_a_worker_that_is_killed_leaves_its_hosts_unknown(lab: RunningLab) -> No
         assert [starts(host) for host in LEAVES] == [1, 1]
         assert no_workers(workers)
         done = lab.json(*PROCESSES, "configure")
-        assert done.exit_code == 0, done.bad()
+        assert done.exit_code == 0, done.trouble()
         assert lab.json(*PROCESSES, "configure").statuses("files") == {"ok"}
     finally:
         lab.path.write_text(LAB, encoding="utf-8")

@@ -54,7 +54,7 @@ def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     lab = write_lab(tmp_path_factory.mktemp("show"), LAB)
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -101,7 +101,7 @@ def test_a_dry_run_writes_nothing(fresh: RunningLab) -> None:
     before = everything(fresh, "gate")
     assert len(before) > 5000
     answer = fresh.json("configure", "--dry-run", "--diff", "--hosts", "gate")
-    assert (answer.exit_code, answer.statuses()) == (3, {"would-change"}), answer.bad()
+    assert (answer.exit_code, answer.statuses()) == (3, {"would-change"}), answer.trouble()
     after = everything(fresh, "gate")
     assert sorted(set(before) ^ set(after)) == []
 
@@ -260,4 +260,4 @@ def test_whatever_a_value_says_it_runs_nothing_in_a_guest(lab: RunningLab) -> No
     assert (refused.exit_code, len(refused.bad())) == (1, 1), refused.document
     assert "was-run" not in lab.guest("one", "ls /tmp /")
     back = lab.json("configure", "--hosts", "one")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()

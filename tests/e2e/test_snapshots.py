@@ -51,7 +51,7 @@ def good(lab: RunningLab) -> Saved:
     began = time.monotonic()
     answer = lab.json("snapshot", "save", "good")
     seconds = time.monotonic() - began
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     return Saved(answer, seconds)
 
 
@@ -81,10 +81,10 @@ def test_a_lab_that_was_broken_for_good_verifies_again_after_a_restore(lab: Runn
     broken(lab)
     assert lab.json("verify").exit_code != 0
     restored = lab.json("-y", "snapshot", "restore", "good")
-    assert restored.exit_code == 0, restored.bad() or restored.stderr
+    assert restored.exit_code == 0, restored.trouble()
     assert {row["host"] for row in restored.of("ready")} == set(HOSTS)
     verified = lab.json("verify")
-    assert verified.exit_code == 0, verified.bad()
+    assert verified.exit_code == 0, verified.trouble()
     assert lab.json("drift").exit_code == 0
     assert lab.guest("two", "cat /var/lib/note") == "kept\n"
     assert lab.guest("one", "ls /root") == ""
@@ -167,7 +167,7 @@ def test_what_is_off_is_saved_and_restored_as_off(lab: RunningLab) -> None:
     assert states(lab)["one"] == "shut off"
     assert lab.json("start", "--hosts", "one").exit_code == 0
     restored = lab.json("-y", "snapshot", "restore", "one-off", "--hosts", "one")
-    assert restored.exit_code == 0, restored.bad()
+    assert restored.exit_code == 0, restored.trouble()
     assert states(lab) == {"gate": "running", "one": "shut off", "two": "running"}
     assert lab.json("up").exit_code == 0
 
@@ -176,7 +176,7 @@ def test_what_is_off_is_saved_and_restored_as_off(lab: RunningLab) -> None:
 def test_a_machine_that_was_recreated_since_is_the_former_one_again(lab: RunningLab, good: Saved) -> None:
     assert lab.json("-y", "up", "--recreate", "--hosts", "two").exit_code == 0
     restored = lab.json("-y", "snapshot", "restore", "good", "--hosts", "two")
-    assert restored.exit_code == 0, restored.bad()
+    assert restored.exit_code == 0, restored.trouble()
     # Its host key is that of the snapshot.
     assert lab.guest("two", "cat /var/lib/note") == "kept\n"
 
@@ -222,7 +222,7 @@ def test_an_image_that_only_a_snapshot_stands_on_stays_until_down_removes_both(
     assert snapshots(lab) == kept
     # Its files, and its definition, come from the snapshot.
     restored = lab.json("-y", "snapshot", "restore", "good", "--hosts", "one")
-    assert restored.exit_code == 0, restored.bad()
+    assert restored.exit_code == 0, restored.trouble()
     assert lab.json("verify").exit_code == 0
     down = lab.json("-y", "down")
     assert [row["name"] for row in down.of("snapshot")] == kept

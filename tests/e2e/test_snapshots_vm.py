@@ -39,7 +39,7 @@ def test_vms_go_on_with_their_memory_and_their_disks(lab: RunningLab) -> None:
     lab.guest("uefi", "echo raw >/dev/disk/by-id/virtio-disk1; sync")
     before = boots(lab)
     saved = lab.json("snapshot", "save", "good")
-    assert saved.exit_code == 0, saved.bad()
+    assert saved.exit_code == 0, saved.trouble()
     assert all("MiB of memory" in row["actual"] for row in saved.rows if row["host"] in VMS)
     assert boots(lab) == before
     for host in VMS:
@@ -47,7 +47,7 @@ def test_vms_go_on_with_their_memory_and_their_disks(lab: RunningLab) -> None:
     lab.guest("uefi", "echo lost >/dev/disk/by-id/virtio-disk1; sync")
     lab.guest("bios", "nohup sh -c 'sleep 1; ip link set eth0 down' >/dev/null 2>&1 &")
     restored = lab.json("-y", "snapshot", "restore", "good")
-    assert restored.exit_code == 0, restored.bad()
+    assert restored.exit_code == 0, restored.trouble()
     assert boots(lab) == before
     for host in VMS:
         assert (
@@ -64,7 +64,7 @@ def test_a_second_restore_and_one_of_vms_that_were_removed(lab: RunningLab) -> N
     before = boots(lab)
     assert lab.json("-y", "down", "--hosts", "uefi").exit_code == 0
     restored = lab.json("-y", "snapshot", "restore", "good")
-    assert restored.exit_code == 0, restored.bad()
+    assert restored.exit_code == 0, restored.trouble()
     assert boots(lab) == before
     assert lab.json("plan").exit_code == 0
 

@@ -52,7 +52,7 @@ def lab(
     try:
         assert made.run("-y", "up", "--no-wait").exit_code == 0
         up = made.json("-y", "up", "--configure", "--hosts", "one")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         mac = mac_of(b.inside("virsh", "-c", FIRST, "dumpxml", f"{NAME}-two"))
         with member(place_of(b), mac, ADDRESS, 1450, lab=NAME) as there, listening(there):
             yield made

@@ -55,20 +55,20 @@ def test_keys_are_followed_and_strangers_are_named(make_lab: Make, tmp_path: Pat
     lab = make_lab(LAB.format(user="lab", keys="", exclusive="false"))
     write(lab, alice)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     assert (gets_in(alice), gets_in(bob)) == (True, False)
 
     write(lab, bob)
     dry = lab.json("configure", "--only", "ssh_keys", "--dry-run")
     assert (dry.exit_code, dry.statuses()) == (3, {"would-change"})
     changed = lab.json("configure")
-    assert changed.exit_code == 0, changed.bad()
+    assert changed.exit_code == 0, changed.trouble()
     assert (gets_in(alice), gets_in(bob)) == (False, True)
     again = lab.json("configure")
     assert (again.exit_code, again.statuses()) == (0, {"ok"})
     for verb in ("verify", "drift"):
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
 
     line = mallory.with_suffix(".pub").read_text().strip()
     lab.guest("one", f"echo 'restrict,pty {line}' >>/home/lab/.ssh/authorized_keys")
@@ -87,7 +87,7 @@ def test_keys_are_followed_and_strangers_are_named(make_lab: Make, tmp_path: Pat
     assert gets_in(mallory)
     write(lab, bob, exclusive=True)
     answer = lab.json("configure")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert (gets_in(mallory), gets_in(bob)) == (False, True)
     assert lab.json("configure").statuses() == {"ok"}
     assert lab.json("drift").exit_code == 0
@@ -110,7 +110,7 @@ def test_another_user_is_made_with_the_keys(make_lab: Make, tmp_path: Path) -> N
     assert plan.of("machine", "one")[0]["diff"] == "- user: lab\n+ user: carl"
     began = time.monotonic()
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert time.monotonic() - began < 90
     assert gets_in(alice, "carl")
     assert lab.guest("one", "id -un") == "root\n"

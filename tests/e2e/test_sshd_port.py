@@ -33,14 +33,14 @@ def ports_in_use(lab: RunningLab) -> set[str]:
 def test_labrun_follows_the_port(make_lab: Make) -> None:
     lab = make_lab(LAB.format(sshd="{Port: 2222}"))
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     first = lab.json("configure")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert ports_in_use(lab) == {"2222"}
     assert lab.json("configure").statuses() == {"ok"}
     for verb in ("verify", "drift", "status"):
         answer = lab.json(verb)
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
     assert "Port 2222\n" in lab.run("inventory", "--format", "ssh-config", "--hosts", "one").stdout
     assert lab.run("ssh", "one", "hostname").stdout == "one\n"
     assert lab.json("restart", "--hosts", "one").exit_code == 0
@@ -57,7 +57,7 @@ def test_labrun_follows_the_port(make_lab: Make) -> None:
     assert ports_in_use(lab) >= {"2222"}
     lab.guest("one", "systemctl stop hold")
     moved = lab.json("configure")
-    assert moved.exit_code == 0, moved.bad()
+    assert moved.exit_code == 0, moved.trouble()
     assert ports_in_use(lab) == {"2300"}
 
     # Without the key it is 22 again; the old port is known from the record only.
@@ -71,7 +71,7 @@ def test_labrun_follows_the_port(make_lab: Make) -> None:
 def test_which_port_is_the_way_in(make_lab: Make) -> None:
     lab = make_lab(LAB.format(sshd="{Port: 2300}"))
     up = lab.json("up", "--configure")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     # `ssh: {port}` alone says the same, and which of several ports is the way in.
     for other, ports in (
         ("{}, ssh: {port: 2222}", {"2222"}),
@@ -80,7 +80,7 @@ def test_which_port_is_the_way_in(make_lab: Make) -> None:
         write(lab, other)
         for expected in ("changed", "ok"):
             answer = lab.json("configure")
-            assert answer.exit_code == 0, answer.bad()
+            assert answer.exit_code == 0, answer.trouble()
             assert {row["status"] for row in answer.of("sshd", "one", "port")} == {expected}
         assert ports_in_use(lab) == ports
         exported = lab.run("inventory", "--format", "ssh-config", "--hosts", "one")
@@ -91,7 +91,7 @@ def test_which_port_is_the_way_in(make_lab: Make) -> None:
 def test_a_machine_made_anew_or_without_a_record_is_found(make_lab: Make) -> None:
     lab = make_lab(LAB.format(sshd="{Port: 2222}"))
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     # A machine that is made anew starts at 22, and one whose record is lost is found by the file.
     assert lab.json("configure").exit_code == 0
     assert lab.json("-y", "up", "--recreate", "--hosts", "one").exit_code == 0

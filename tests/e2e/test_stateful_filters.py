@@ -72,7 +72,7 @@ def test_each_rule_holds_from_inside_and_verify_says_so(lab: RunningLab) -> None
         assert dial(lab, "b", other, 79) == "refused"
     assert (dial(lab, "a", "10.61.92.20", 105), dial(lab, "c", "10.61.92.20", 105)) == ("filtered", "refused")
     found = lab.json("verify")
-    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.bad()
+    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.trouble()
     names = {row["name"] for row in found.of("check")}
     assert names >= {"a -> b tcp/8000", "a -> b tcp/81 (IPv6)", "b -> a tcp/79", "a -> gate tcp/100"}
     counted = {row["name"]: row["actual"] for row in found.of("filter")}
@@ -118,7 +118,7 @@ def test_nobody_takes_an_address_of_another(lab: RunningLab) -> None:
 
 def test_a_second_run_changes_nothing_and_what_is_lost_is_seen_and_mended(lab: RunningLab) -> None:
     again = lab.json("up")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     inside("nft", "delete", "table", "bridge", "labrun/nft-e2e-state/filter/web")
     inside("nft", "flush", "chain", "bridge", "labrun/nft-e2e-state/spoofing", "prerouting")
     assert dial(lab, "a", "10.61.92.11", 9000) == "refused"
@@ -143,12 +143,12 @@ def test_a_filter_of_libvirt_becomes_a_table_and_back(lab: RunningLab) -> None:
     (row,) = other.json("plan").of("filter", name="plain")
     assert "+reject in tcp/90,100-110 from a" in row["diff"]
     up = other.json("up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert dial(lab, "a", "10.61.92.20", 105) == "refused"
     assert "nft-e2e-state-plain" not in virsh("nwfilter-list")
     assert other.json("up").statuses() == {"ok"}
     back = lab.json("up")
-    assert back.exit_code == 0, back.bad()
+    assert back.exit_code == 0, back.trouble()
     assert dial(lab, "a", "10.61.92.20", 105) == "filtered"
     assert "filter/plain" not in inside("nft", "list", "tables")
     assert lab.json("up").statuses() == {"ok"}

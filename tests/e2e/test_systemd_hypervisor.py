@@ -38,7 +38,7 @@ class There:
         text = LAB.format(uri=second.uri("lab"))
         self.remote = lab_on(second, second.folder / "systemd", text)
         sent = self.remote.json("up", "--no-wait")
-        assert sent.exit_code == 0, sent.bad()
+        assert sent.exit_code == 0, sent.trouble()
         assert self.remote.run("-y", "down").exit_code == 0
         there = shlex.quote(LAB.format(uri="qemu:///system"))
         for user in ("lab", "outsider"):

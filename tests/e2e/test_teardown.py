@@ -67,7 +67,7 @@ def test_down_in_whatever_state_the_machines_are(connection: libvirt.virConnect,
     lab = write_lab(tmp_path, LAB)
     try:
         up = lab.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         domains = {host: connection.lookupByName(f"{NAME}-{host}") for host in HOSTS}
         paused(domains["paused"])
         # Somebody looks at its console, and somebody stands in its files.
@@ -97,7 +97,7 @@ def test_down_in_whatever_state_the_machines_are(connection: libvirt.virConnect,
             holder.kill()
             holder.wait()
             console.abort()
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         gone = {row["name"] for row in down.of("machine")}
         assert gone == set(HOSTS) - {"forgotten"}
         assert left(connection) == []

@@ -34,10 +34,10 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_all_of_it_is_as_declared_and_a_second_run_changes_nothing(lab: RunningLab) -> None:
     again = lab.json("configure")
-    assert again.statuses() == {"ok"}, again.bad()
+    assert again.statuses() == {"ok"}, again.trouble()
     assert [row["name"] for row in again.of("nmcli", "h")] == NICS
     seen = lab.json("verify")
-    assert seen.statuses() == {"ok"}, seen.bad()
+    assert seen.statuses() == {"ok"}, seen.trouble()
     assert [row["name"] for row in seen.of("address", "h")] == NICS
     assert lab.json("plan").statuses() == {"ok"}
     routes = lab.guest("h", "ip -4 route show 10.174.1.0/24; ip -6 route show fd74:1::/64")
@@ -91,5 +91,5 @@ def test_drift_sees_that_the_second_lost_its_address_and_mends_it(lab: RunningLa
     }
     assert [row["name"] for row in found.bad() if row["section"] == "nmcli"] == ["left2"]
     mended = lab.json("-y", "drift", "--fix")
-    assert mended.exit_code == 0, mended.bad()
+    assert mended.exit_code == 0, mended.trouble()
     assert lab.json("verify").statuses() == {"ok"}

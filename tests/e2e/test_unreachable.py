@@ -189,7 +189,7 @@ def reasons_of(names: tuple[str, ...], directory: Path) -> dict[str, str]:
     made = write_lab(directory, text)
     try:
         up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         for name in names:
             cut, domain = CUTS[name], f"{LAB}-{name}"
             if cut.inside:
@@ -231,14 +231,14 @@ def four(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     made = write_lab(tmp_path_factory.mktemp("inside"), OTHER)
     try:
         up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         # No login leads to it: it is ready by what it shows inside, and its row says so.
         (apart,) = up.of("ready", "apart")
         assert apart["status"] == "ok"
         no_way = "the hypervisor has no way to apart: only on quiet, where the hypervisor has no address"
         assert apart["why"] == f"{no_way}: seen out of band"
         configured = made.json("--hosts", "middle,left,right", "configure")
-        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        assert configured.exit_code == 0, configured.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -289,7 +289,7 @@ def test_an_address_that_is_gone_is_a_failure_and_the_cause_of_the_others(four: 
         assert (drift.exit_code, drift.of("address", "left")[0]["status"]) == (4, "drifted")
         # No login leads in, but what `configure` would set can be set without one.
         up = four.json("--hosts", "left", "up")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         (row,) = up.of("ready")
         assert (row["status"], row["why"]) == ("ok", "its address had moved: near set without a login")
         again = four.json("--hosts", "left", "up")
@@ -403,7 +403,7 @@ def test_a_vm_is_looked_into_by_its_agent_and_without_one_by_its_console(
 ) -> None:
     lab = make_lab(VM)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     named = "eth0 has no address (profile "
 
     def seen() -> str:

@@ -78,7 +78,7 @@ def test_up_makes_everything_and_a_second_up_changes_nothing(
     plan = lab.json("plan")
     assert plan.exit_code == 3
     first = lab.json("up")
-    assert first.exit_code == 0, first.bad() or first.stderr
+    assert first.exit_code == 0, first.trouble()
     assert {row["name"] for row in first.of("network")} == {"left", "right"}
     assert {row["host"] for row in first.of("ready")} == {"gate", "one", "two"}
     assert first.statuses("network", "machine") == {"changed"}
@@ -102,7 +102,7 @@ def test_up_makes_everything_and_a_second_up_changes_nothing(
     states = {entry["name"]: entry["state"] for entry in lab.json("status").document["hosts"]}
     assert states == {"gate": "running", "one": "shut off", "two": "shut off"}
     again = lab.json("up")
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     assert {row["host"]: row["status"] for row in again.of("machine")} == {
         "gate": "ok",
         "one": "changed",
@@ -110,7 +110,7 @@ def test_up_makes_everything_and_a_second_up_changes_nothing(
     }
 
     down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert names(libvirtd, "e2e-small") == []
     assert leftovers("e2e-small") == []
     assert [path.name for path in lab.state.iterdir()] == ["history"]
@@ -123,7 +123,7 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
 ) -> None:
     lab = make_lab(SMALL)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     without = [line for line in SMALL.splitlines() if not line.startswith(("  two:", "  right:"))]
     lab.path.write_text("\n".join(without).replace(", right: 10.122.0.254", "") + "\n", encoding="utf-8")
     left = lab.json("plan").of("machine", "hypervisor") + lab.json("plan").of("network", name="right")
@@ -131,13 +131,13 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
     assert {row["status"] for row in left} == {"skipped"}
     assert {row["why"] for row in left} == {"not in the file: left alone; `labrun up --prune` removes it"}
     kept = lab.json("up", "--no-wait")
-    assert kept.exit_code == 0, kept.bad()
+    assert kept.exit_code == 0, kept.trouble()
     assert "e2e-small-two" in names(libvirtd, "e2e-small")
     refused = lab.run("up", "--prune")
     assert refused.exit_code == 2
     assert "-y confirms it" in refused.stderr
     pruned = lab.json("-y", "up", "--prune")
-    assert pruned.exit_code == 0, pruned.bad()
+    assert pruned.exit_code == 0, pruned.trouble()
     expected = ["e2e-small-gate", "e2e-small-left", "e2e-small-one"]
     assert names(libvirtd, "e2e-small") == expected
     assert lab.json("-y", "up", "--prune").statuses() == {"ok"}
@@ -146,11 +146,11 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
 def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Make) -> None:
     lab = make_lab(ONE)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     assert lab.guest("one", "echo mine >/root/mark && cat /root/mark") == "mine\n"
     before = lab.guest("one", "cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_ed25519_key.pub")
     answer = lab.json("-y", "up", "--recreate", "--hosts", "one")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert answer.of("machine", "one")[0]["status"] == "changed"
     after = lab.guest("one", "cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_ed25519_key.pub")
     assert before.splitlines()[0] == after.splitlines()[0]
@@ -181,7 +181,7 @@ def test_up_converges_after_it_was_ended_in_the_middle(
     process.wait(timeout=120)
     assert process.returncode in (-number, 130, 0)
     answer = lab.json("up")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     assert lab.json("up").statuses() == {"ok"}
 
 
@@ -214,7 +214,7 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
         assert (gate["status"], gate["actual"], gate["why"]) == ("skipped", "as before", why)
         assert names(libvirtd, "e2e-small") == ["e2e-small-one", "e2e-small-other"]
         down = lab.json("-y", "down")
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         assert names(libvirtd, "e2e-small") == ["e2e-small-one", "e2e-small-other"]
         assert domain.XMLDesc(0) == before[1]
     finally:
@@ -225,10 +225,10 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
 def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) -> None:
     lab = make_lab(ONE)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     lab.state = lab.state.with_name("state-after-the-loss")
     answer = lab.json("up")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     ready = answer.of("ready", "one")[0]
     assert ready["why"] == "the lab's keys were lost: a new one was installed without a login"
     assert lab.guest("one", "id -un") == "root\n"
@@ -243,7 +243,7 @@ def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
         key.write_text(damaged, encoding="ascii")
         began = time.monotonic()
         answer = lab.json("up")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
         assert time.monotonic() - began < 90
         assert (
             "id_ed25519: it is damaged, or not the key of the .pub file beside it; it was renamed to "
@@ -254,7 +254,7 @@ def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
     known = key.with_name("known_hosts")
     known.write_bytes(b"\xff")
     answer = lab.json("up")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert f"{known}: it is not what labrun wrote; it was renamed to " in answer.stderr
     key.chmod(0o644)
     last = lab.json("status")
@@ -273,7 +273,7 @@ def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvi
     refused = lab.run("down", "--name", "e2e-small")
     assert refused.exit_code == 2
     answer = lab.json("-y", "down", "--name", "e2e-small")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert names(libvirtd, "e2e-small") == []
     assert leftovers("e2e-small") == []
     lab.path.write_text(SMALL, encoding="utf-8")
@@ -282,7 +282,7 @@ def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvi
 def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) -> None:
     lab = make_lab(SMALL)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     changed = SMALL.replace(
         "  one: {networks: {left: 10.121.0.11}}", "  one: {memory: 300, networks: {left: 10.121.0.11}}"
     )
@@ -293,7 +293,7 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     assert plan.of("machine", "one")[0]["diff"] == "- memory: 256\n+ memory: 300"
     assert plan.of("network", name="left")[0]["actual"] == "would be changed in place"
     answer = lab.json("up")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert answer.of("network", name="left")[0]["actual"] == "changed in place"
     assert answer.of("machine", "one")[0]["actual"] == "changed in place"
     assert answer.of("machine", "gate")[0]["status"] == "ok"
@@ -301,7 +301,7 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     moved = changed.replace("10.121.0.", "10.123.0.")
     lab.path.write_text(moved, encoding="utf-8")
     followed = lab.json("up")
-    assert followed.exit_code == 0, followed.bad()
+    assert followed.exit_code == 0, followed.trouble()
     assert followed.of("network", name="left")[0]["actual"] == "restarted"
     assert followed.of("ready", "one")[0]["why"] == "its address had moved: left set without a login"
     assert lab.json("up").statuses() == {"ok"}
@@ -311,7 +311,7 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
 def test_a_host_that_does_not_get_there_says_where_it_hangs_and_the_others_go_on(make_lab: Make) -> None:
     lab = make_lab(SMALL)
     up = lab.json("up")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     lab.guest("one", "systemctl disable --quiet ssh.service; systemctl mask --quiet ssh.service")
     assert lab.json("stop", "--hosts", "one,two").exit_code == 0
     answer = lab.json("up", "--timeout", "15")

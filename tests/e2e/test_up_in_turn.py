@@ -64,7 +64,7 @@ def test_a_host_behind_what_is_not_configured_is_configured_in_its_turn(lab: Run
     assert alone["far"] == ("pending", "inner, which leads to it, is not configured yet")
 
     up = lab.json("up", "--verify")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     seen = {row["host"]: row for row in up.of("ready")}
     # One row each, that of the wait that succeeded.
     assert len(up.of("ready")) == len(seen) == 3
@@ -77,6 +77,6 @@ def test_a_host_behind_what_is_not_configured_is_configured_in_its_turn(lab: Run
 
 def test_a_second_run_changes_nothing(lab: RunningLab) -> None:
     up = lab.json("up", "--configure")
-    assert up.statuses() == {"ok"}, up.bad()
+    assert up.statuses() == {"ok"}, up.trouble()
     assert {row["host"] for row in up.of("sysctl")} == {"gate", "inner"}
     assert len(up.of("ready")) == 3

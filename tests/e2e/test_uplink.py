@@ -37,7 +37,7 @@ def test_a_way_out_that_is_gone_is_named(
 ) -> None:
     lab = make_lab(LAB)
     up = lab.json("up", "--configure")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     assert lab.json("verify").exit_code == 0
     steps = {
         ("ip", "link", "set", "e2e-up1", "down"): f"the device {DEVICE} of the hypervisor has no carrier: ",

@@ -20,7 +20,7 @@ def paths(answer: Answer) -> dict[str, dict[str, str]]:
 
 def test_a_healthy_lab_has_every_row_and_every_row_ok(kvm_network_lab: RunningLab) -> None:
     answer = kvm_network_lab.json("verify")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert answer.statuses("address", "route", "path", "sysctl", "sshd") == {"ok"}
     assert set(paths(answer)) == {f"{a} -> {b}" for a in HOSTS for b in HOSTS if a != b}
     one = paths(answer)["host01 -> host03"]
@@ -40,7 +40,7 @@ def test_a_healthy_lab_has_every_row_and_every_row_ok(kvm_network_lab: RunningLa
 
 def test_hosts_limits_the_rows_and_unknown_names_are_refused(kvm_network_lab: RunningLab) -> None:
     answer = kvm_network_lab.json("verify", "--hosts", "host01,@router")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     assert {row["host"] for row in answer.rows} == {"host00", "host01"}
     refused = kvm_network_lab.json("verify", "--hosts", "host1")
     assert refused.exit_code == 2
@@ -68,7 +68,7 @@ def test_forwarding_switched_off_on_the_router(kvm_network_lab: RunningLab) -> N
         assert "failed" in first, "failing rows come first"
     finally:
         mended = lab.json("configure")
-    assert mended.exit_code == 0, mended.bad()
+    assert mended.exit_code == 0, mended.trouble()
     changed = [row for row in mended.rows if row["status"] == "changed"]
     assert [(row["host"], row["name"]) for row in changed] == [("host00", "net.ipv4.ip_forward")]
     assert lab.json("verify").exit_code == 0
@@ -91,7 +91,7 @@ def test_a_deleted_default_route(kvm_network_lab: RunningLab) -> None:
         assert paths(answer)["host02 -> host03"]["status"] == "ok"
     finally:
         mended = lab.json("configure", "--only", "nmcli")
-    assert mended.exit_code == 0, mended.bad()
+    assert mended.exit_code == 0, mended.trouble()
     assert [row["host"] for row in mended.rows if row["status"] == "changed"] == ["host01"]
     assert lab.json("verify").exit_code == 0
 
@@ -110,7 +110,7 @@ def test_a_stopped_host(kvm_network_lab: RunningLab) -> None:
         assert {row["host"] for row in answer.rows} == set(HOSTS)
     finally:
         again = lab.json("up")
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     assert [row["host"] for row in again.of("machine") if row["status"] == "changed"] == ["host03"]
     assert lab.json("verify").exit_code == 0
 
@@ -126,10 +126,10 @@ def test_a_stopped_router_is_the_reason_and_forwards_again_when_started(kvm_netw
         assert answer.exit_code == 1
     finally:
         again = lab.json("up")
-    assert again.exit_code == 0, again.bad()
+    assert again.exit_code == 0, again.trouble()
     # Nothing was configured in between: forwarding and addresses are what the guest kept.
     answer = lab.json("verify")
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
 
 
 def test_ssh_and_exec_give_back_what_the_host_says(kvm_network_lab: RunningLab) -> None:

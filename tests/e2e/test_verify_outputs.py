@@ -35,7 +35,7 @@ def test_one_verify_and_everything_that_shows_it(
 ) -> None:
     lab = make_lab(LAB)
     up = lab.json("up", "--configure")
-    assert up.exit_code == 0, up.bad() or up.stderr
+    assert up.exit_code == 0, up.trouble()
     assert "no verify yet" in lab.run("graph").stdout
 
     junit, summary = tmp_path / "junit.xml", tmp_path / "summary.md"

@@ -58,7 +58,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("vlanfam"), TEXT)
     try:
         up = made.json(*SLOW, "up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
         assert ready["gate"].startswith("ready at 10.197.1.10")
         assert ready["pc"].startswith("ready at 10.197.20.11 through gate")
@@ -77,13 +77,13 @@ def is_as_declared(lab: RunningLab) -> None:
 
 def inside(lab: RunningLab, host: str, script: str) -> str:
     answer = lab.json(*SLOW, "exec", "--via", "agent", "--hosts", host, script)
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     return str(answer.rows[0]["actual"])
 
 
 def test_they_are_configured_verified_and_have_not_drifted(lab: RunningLab) -> None:
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
     for host, tag in (("pc", "20"), ("phone", "30")):
         assert f"id {tag} " in inside(lab, host, f"ip -d link show vlan{tag}")
@@ -100,9 +100,9 @@ def test_what_somebody_did_to_a_device_is_drift_and_put_right(lab: RunningLab) -
     assert drifted.exit_code == 3
     assert "-vlan30: VLAN 99 on eth1" in "".join(row["diff"] or "" for row in drifted.rows)
     up = lab.json(*SLOW, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     fixed = lab.json(*SLOW, "configure")
-    assert fixed.exit_code == 0, fixed.bad()
+    assert fixed.exit_code == 0, fixed.trouble()
     is_as_declared(lab)
 
 
@@ -139,12 +139,12 @@ def test_a_vlan_more_and_less_on_machines_that_run(lab: RunningLab) -> None:
     lab.path.write_text(more, encoding="utf-8")
     assert lab.json("up", "--no-wait").exit_code == 0
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
     lab.path.write_text(TEXT, encoding="utf-8")
     assert lab.json("up", "--no-wait").exit_code == 0
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     for host in ("gate", "pc", "phone"):
         assert "vlan40" not in inside(lab, host, STATE)
     is_as_declared(lab)
@@ -153,5 +153,5 @@ def test_a_vlan_more_and_less_on_machines_that_run(lab: RunningLab) -> None:
 def test_they_come_up_again_with_the_machines(lab: RunningLab) -> None:
     assert lab.json("--timeout", "60", "restart", "--no-wait").exit_code == 0
     up = lab.json(*SLOW, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     is_as_declared(lab)

@@ -43,7 +43,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("vlans"), TEXT)
     try:
         up = made.json(*SLOW, "up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
         # Before anything is configured: a new machine has its VLANs from the first boot on.
         assert ready == {
@@ -70,7 +70,7 @@ def inside(lab: RunningLab, host: str, script: str) -> str:
 
 def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: Path) -> None:
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
     verified = lab.json(*SLOW, "verify")
     (path,) = verified.of("path", "phone", "phone -> pc")
@@ -89,7 +89,7 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
         done = lab.json("--timeout", "60", *words)
     finally:
         ping.join()
-    assert done.exit_code == 0, done.bad()
+    assert done.exit_code == 0, done.trouble()
     read = subprocess.run(
         ["tcpdump", "-e", "-n", "-r", str(file)], capture_output=True, text=True, check=True
     )
@@ -116,7 +116,7 @@ def test_a_vlan_that_is_gone_is_named_and_made_again(lab: RunningLab) -> None:
     reasons = [row["why"] or "" for row in verified.rows if row["host"] == "phone"]
     assert any("vlan30" in each or "voice" in each for each in reasons), reasons
     up = lab.json(*SLOW, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     is_as_declared(lab)
 
 
@@ -131,14 +131,14 @@ def test_what_explain_prints_makes_the_same(lab: RunningLab) -> None:
     typed = "\n".join(commands)
     inside(lab, "phone", f"nmcli connection delete labrun-voice\n{typed}\n")
     configured = lab.json(*SLOW, "configure", "--dry-run", "--only", "nmcli", "--hosts", "phone")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
 
 
 def test_it_comes_up_again_with_the_machines(lab: RunningLab) -> None:
     # With the limit of the shutdown alone: those behind gate come up after it.
     assert lab.json("--timeout", "60", "restart", "--no-wait").exit_code == 0
     up = lab.json(*SLOW, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     is_as_declared(lab)
 
 
@@ -153,11 +153,11 @@ def test_a_vlan_more_on_machines_that_run(lab: RunningLab) -> None:
     # Not waited for: until gate has the VLAN nobody reaches pc by its address there.
     assert lab.json("up", "--no-wait").exit_code == 0
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
     lab.path.write_text(TEXT)
     assert lab.json("up", "--no-wait").exit_code == 0
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     assert "vlan40" not in inside(lab, "gate", "ip -brief link")
     is_as_declared(lab)

@@ -53,23 +53,23 @@ def is_as_declared(lab: RunningLab) -> None:
 
 def test_a_vm_of_another_family(lab: RunningLab) -> None:
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     (path,) = (path for name, path in NIC_FILES.items() if name in lab.path.read_text(encoding="utf-8"))
     assert "10.196.1.1" in lab.guest("v", f"cat {path}")
     assert "NetworkManager" not in lab.guest("v", "ps -e")
     is_as_declared(lab)
 
     undone = lab.json(*SLOW, "exec", "--via", "agent", "--hosts", "v", "ip address flush dev eth0")
-    assert undone.exit_code == 0, undone.bad()
+    assert undone.exit_code == 0, undone.trouble()
     verified = lab.json(*SLOW, "verify", "--hosts", "v")
     assert verified.exit_code in (1, 4)
     assert any("eth0" in (row["why"] or "") for row in verified.rows), verified.rows
     up = lab.json(*SLOW, "up")
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     configured = lab.json(*SLOW, "configure")
-    assert configured.exit_code == 0, configured.bad()
+    assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
 
     restart = lab.json(*SLOW, "restart", "--hosts", "v")
-    assert restart.exit_code == 0, restart.bad()
+    assert restart.exit_code == 0, restart.trouble()
     is_as_declared(lab)

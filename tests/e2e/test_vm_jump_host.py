@@ -39,11 +39,11 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("chain"), TEXT)
     try:
         up = made.json(*SLOW, "up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
         assert ready == {"gate": "ready at 10.190.1.254", "far": "ready at 10.190.2.11 through gate"}
         configured = made.json(*SLOW, "configure")
-        assert configured.exit_code == 0, configured.bad()
+        assert configured.exit_code == 0, configured.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -52,7 +52,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def said(lab: RunningLab, *words: str) -> dict[str, str]:
     """Return what a command printed on each host."""
     answer = lab.json(*SLOW, "exec", *words)
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     return {row["host"]: row["actual"] for row in answer.rows}
 
 
@@ -61,7 +61,7 @@ def test_one_behind_another_is_reached_in_every_way(lab: RunningLab) -> None:
     for via in ("ssh", "agent", "console"):
         assert said(lab, "--via", via, "hostname") == BOTH
     again = lab.json(*SLOW, "configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     verified = lab.json(*SLOW, "verify")
     assert (verified.exit_code, verified.bad()) == (0, [])
     assert not any("out of band" in (row["why"] or "") for row in verified.rows)
@@ -101,13 +101,13 @@ def test_packets_at_a_tap_are_captured_and_the_link_is_slowed(lab: RunningLab, t
         done = lab.json("--timeout", "60", "capture", "gate:deep", "-c", "3", "-o", str(path), "icmp")
     finally:
         ping.join()
-    assert done.exit_code == 0, done.bad()
+    assert done.exit_code == 0, done.trouble()
     assert done.of("capture", "gate", "deep")[0]["actual"] == "3 packets"
     read = subprocess.run(["tcpdump", "-n", "-r", str(path)], capture_output=True, text=True, check=True)
     assert all("IP 10.190.2." in line and "ICMP echo" in line for line in read.stdout.splitlines())
     for wanted, statuses in (("rate 2mbit", {"changed"}), ("rate 2mbit", {"ok"}), ("--clear", {"changed"})):
         answer = lab.json("tc", "far:deep", *wanted.split())
-        assert (answer.exit_code, answer.statuses()) == (0, statuses), answer.bad()
+        assert (answer.exit_code, answer.statuses()) == (0, statuses), answer.trouble()
     (row,) = lab.json("tc", "far:deep").rows
     assert (row["status"], row["actual"]) == ("ok", "none")
 
@@ -141,7 +141,7 @@ def test_one_that_is_cut_off_is_judged_by_what_is_inside(lab: RunningLab, cut: s
         verified = lab.json(*SLOW, "verify", "--hosts", "gate")
     finally:
         said(lab, *on_gate, mends)
-    assert verified.exit_code in (1, 4), verified.bad()
+    assert verified.exit_code in (1, 4), verified.trouble()
     rows = [row for row in verified.rows if row["host"] == "gate"]
     reasons = [row["why"] or "" for row in rows]
     assert any(why in each for each in reasons), reasons
@@ -175,6 +175,6 @@ def test_what_changes_while_it_runs_is_followed(lab: RunningLab, move: str) -> N
         lab.path.write_text(text, encoding="utf-8")
         assert lab.json("plan", "--prune").exit_code == 3
         up = lab.json(*SLOW, "-y", "up", "--prune", "--configure")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert lab.json("plan", "--prune").exit_code == 0
         assert wanted in said(lab, "--hosts", "gate", "ip -brief -4 address")["gate"]

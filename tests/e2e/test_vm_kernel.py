@@ -40,7 +40,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = write_lab(tmp_path_factory.mktemp("kernel"), TEXT)
     try:
         up = made.json(*SLOW, "up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
@@ -56,7 +56,7 @@ def is_as_declared(lab: RunningLab) -> None:
 def inside(lab: RunningLab, script: str, host: str = "v") -> str:
     """Run a script as root without the network, on the VM through its agent; returns its output."""
     answer = lab.json(*SLOW, "exec", "--via", "agent", "--hosts", host, script)
-    assert answer.exit_code == 0, answer.bad()
+    assert answer.exit_code == 0, answer.trouble()
     return str(answer.rows[0]["actual"])
 
 
@@ -150,7 +150,7 @@ def test_a_nic_that_was_put_under_another_device_is_named_and_comes_back(lab: Ru
         assert lab.json(*SLOW, "drift", "--hosts", "v").exit_code == 3
         inside(lab, f"ip link set dev eth1 nomaster; ip link delete over1; {NOTICED}")
         configured = lab.json(*SLOW, "configure")
-        assert configured.exit_code == 0, configured.bad()
+        assert configured.exit_code == 0, configured.trouble()
     is_as_declared(lab)
 
 
@@ -184,7 +184,7 @@ def test_a_full_table_of_connections_is_named(lab: RunningLab) -> None:
         inside(lab, "nft delete table inet watch")
     assert verified.exit_code == 1
     full = re.compile(r"the table of connections is full: \d+ of 20 \(net\.netfilter\.nf_conntrack_max\)")
-    assert all(full.search(row["why"] or "") for row in verified.bad()), verified.bad()
+    assert all(full.search(row["why"] or "") for row in verified.bad()), verified.trouble()
     assert {(row["host"], row["status"]) for row in verified.of("ready")} == {("v", "unreachable")}
     assert {"c1 -> c2", "c2 -> c1", "c1 -> v"} <= {row["name"] for row in verified.bad()}
     is_as_declared(lab)
@@ -207,7 +207,7 @@ def test_a_clock_that_is_years_off_changes_no_answer(lab: RunningLab, years: int
         assert "sudo: " in drift.stdout
         assert "sysctl -q net.ipv4.ip_forward=0" in drift.stdout
         fixed = lab.json(*SLOW, "-y", "drift", "--fix")
-        assert fixed.exit_code == 0, fixed.bad()
+        assert fixed.exit_code == 0, fixed.trouble()
         is_as_declared(lab)
     is_as_declared(lab)
 
@@ -260,12 +260,12 @@ def test_another_model_of_a_nic_is_there_after_the_next_start(lab: RunningLab) -
         assert plan.exit_code == 3
         assert plan.of("machine", "v")[0]["why"] == "from its next start on: nics"
         up = lab.json(*SLOW, "up")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert up.of("machine", "v")[0]["why"] == "from its next start on: nics"
         # What runs is as it was, and nothing is wrong with it.
         is_as_declared(lab)
         restart = lab.json(*SLOW, "restart", "--hosts", "v")
-        assert restart.exit_code == 0, restart.bad()
+        assert restart.exit_code == 0, restart.trouble()
         assert lab.json("plan").exit_code == 0
         nic = f"$(dirname $(grep -l {mac} /sys/class/net/eth*/address))"
         assert inside(lab, f"basename $(readlink {nic}/device/driver)").strip() == "vmxnet3"

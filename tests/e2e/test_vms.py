@@ -66,12 +66,12 @@ def test_the_example_lab_as_virtual_machines(
     lab = write_lab(tmp_path, of_the_example(machines, containers))
     try:
         up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         assert {row["host"] for row in up.of("ready")} == set(hosts)
         assert lab.json("up").statuses() == {"ok"}
 
         configured = lab.json("configure")
-        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        assert configured.exit_code == 0, configured.trouble()
         assert configured.of("sysctl", "host00", "net.ipv4.ip_forward")[0]["status"] == "changed"
         again = lab.json("configure")
         assert (again.exit_code, again.statuses()) == (0, {"ok"})
@@ -84,7 +84,7 @@ def test_the_example_lab_as_virtual_machines(
         # Without KVM, and beside other tests, a login alone may take longer than is usually waited.
         patient = ("--timeout", "120")
         verified = lab.json(*patient, "verify")
-        assert verified.exit_code == 0, verified.bad() or verified.stderr
+        assert verified.exit_code == 0, verified.trouble()
         status = lab.json(*patient, "status")
         entries = {entry["name"]: entry for entry in status.document["hosts"]}
         path = verified.of("path", "host01", f"host01 -> {hosts[-1]}")[0]
@@ -96,5 +96,5 @@ def test_the_example_lab_as_virtual_machines(
         assert {entry["ssh"] for entry in entries.values()} == {"ok"}
     finally:
         down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert left_of_the_lab() == []

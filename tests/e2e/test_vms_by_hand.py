@@ -59,7 +59,7 @@ def lab(
     assert brought.exit_code == 0, brought.stderr
     try:
         up = made.json(*UP)
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         down = made.json("-y", "down")
@@ -69,7 +69,7 @@ def lab(
             volume = find_image_volume(libvirtd, image_pool(), IMAGE)
         if pool is not None and volume is not None:
             delete_volume(pool, volume.name())
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
 
 
 def standing(lab: RunningLab) -> str:
@@ -88,7 +88,7 @@ def state(domain: libvirt.virDomain) -> tuple[int, int]:
 def is_up_again(lab: RunningLab) -> None:
     """Bring the machine up as in the file; a second time there is nothing left to do."""
     up = lab.json(*UP)
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert lab.json("plan", "--prune").exit_code == 0
     assert lab.json(*UP).statuses() <= {"ok", "skipped"}
 
@@ -147,7 +147,7 @@ def test_a_saved_one_goes_on_where_the_file_has_it_now(lab: RunningLab, libvirtd
     lab.path.write_text(fixed.replace("n: ", "m: "), encoding="utf-8")
     # The NIC with the former MAC is on no network any more; a guest with a system in it lets go of it.
     up = lab.json(*UP)
-    assert up.exit_code == 0, up.bad()
+    assert up.exit_code == 0, up.trouble()
     assert up.of("machine", "v")[0]["why"] == "from its next start on: nics"
     assert state(domain) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED)
     assert "<link state='down'/>" in domain.XMLDesc(0)
@@ -190,7 +190,7 @@ def test_one_that_was_undefined_while_it_runs_is_kept(lab: RunningLab, libvirtd:
     assert libvirtd.lookupByName(NAME).ID() == identity
     libvirtd.lookupByName(NAME).undefine()
     stopped = lab.json("stop", "--timeout", "10")
-    assert stopped.exit_code == 0, stopped.bad()
+    assert stopped.exit_code == 0, stopped.trouble()
     assert libvirtd.lookupByName(NAME).isPersistent()
     is_up_again(lab)
 
@@ -212,7 +212,7 @@ def test_a_renamed_one_is_named_by_whoever_misses_it(lab: RunningLab, libvirtd: 
         assert reasons, words
     assert there in lab.run("console", "v").stderr
     down = lab.json("-y", "down")
-    assert down.exit_code == 0, down.bad()
+    assert down.exit_code == 0, down.trouble()
     assert domain.name() == f"{LAB}-kept"
     domain.rename(NAME)
     is_up_again(lab)
@@ -237,7 +237,7 @@ def test_a_copy_keeps_the_files_that_it_shares(lab: RunningLab, libvirtd: libvir
             assert answer.exit_code == 5
             assert answer.of("machine", "v")[0]["why"] == f"{runs}: shut it off, or give it a copy of its own"
         down = lab.json("-y", "down")
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         (row,) = down.of("machine", name=f"{LAB}-golden")
         assert (row["status"], row["actual"]) == ("skipped", "there")
         assert row["why"].endswith(f"; kept for it: {POOL}/v-console.log, {POOL}/v-seed.iso, {disk}")
@@ -268,7 +268,7 @@ def test_a_clone_with_a_disk_beside_keeps_that(lab: RunningLab, libvirtd: libvir
         clone.create()
         is_up_again(lab)
         down = lab.json("-y", "down")
-        assert down.exit_code == 0, down.bad()
+        assert down.exit_code == 0, down.trouble()
         assert {path.name for path in POOL.iterdir()} >= {"v-clone.qcow2", "v-seed.iso"}
         assert not (POOL / "v.qcow2").exists()
     finally:

@@ -44,7 +44,7 @@ def test_labrun_gets_in_and_the_host_is_as_it_was(attack: Attacked, host: str) -
 @pytest.mark.lxc
 def test_the_next_run_of_the_good_file_finds_nothing_to_do(attack: Attacked) -> None:
     stays = {host for host, case in attack.cases.items() if case.stays}
-    assert attack.again.exit_code == 0, attack.again.bad()
+    assert attack.again.exit_code == 0, attack.again.trouble()
     assert {row["host"] for row in attack.again.rows if row["status"] == "changed"} <= stays
 
 
@@ -56,7 +56,7 @@ def test_further_members_of_each_kind(hypervisor: None, tmp_path: Path, first: i
     number = first // BATCH
     with attacked(tmp_path, f"grd-way-{number}", f"10.60.{20 + number}", cases) as seen:
         assert faults(seen) == {}
-        assert seen.again.exit_code == 0, seen.again.bad()
+        assert seen.again.exit_code == 0, seen.again.trouble()
 
 
 TWO = """\
@@ -86,7 +86,7 @@ def two(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab = write_lab(tmp_path_factory.mktemp("two"), TWO.replace(" MTU", ""))
     try:
         up = lab.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield lab
     finally:
         lab.run("-y", "down")
@@ -99,7 +99,7 @@ def test_of_two_ways_out_the_same_is_taken_as_before(two: RunningLab) -> None:
     path.write_text(TWO.replace(" MTU", ", ethernet.mtu: 68"), encoding="utf-8")
     answer = RunningLab(path, two.state).json("--hosts", "pair", "configure", "--confirm-timeout", "10")
     assert answer.exit_code == 1, answer.rows
-    assert answer.statuses("nmcli") <= {"ok", "rolled-back"}, answer.bad()
+    assert answer.statuses("nmcli") <= {"ok", "rolled-back"}, answer.trouble()
     assert inside("grd-two-pair", WHOLE) == before
 
 

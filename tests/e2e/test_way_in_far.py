@@ -42,4 +42,4 @@ def test_further_members_let_labrun_in_again(hypervisor: None, tmp_path: Path, w
 def try_them(directory: Path, way: str, cases: Mapping[str, Case]) -> None:
     with attacked(directory, f"grd-{way}", SUBNETS[way], cases, WAYS[way][0]) as seen:
         assert faults(seen) == {}
-        assert seen.again.exit_code == 0, seen.again.bad()
+        assert seen.again.exit_code == 0, seen.again.trouble()

@@ -54,7 +54,7 @@ def test_with_tls_a_machine_gets_a_certificate_of_its_own(lab: RunningLab, machi
     machine.have_installed()
     init(lab, machine, "--tls", "--address", HERE)
     first = lab.json("fleet", "install")
-    assert first.exit_code == 0, first.bad()
+    assert first.exit_code == 0, first.trouble()
     assert by_name(first) == {
         "scheduler": "changed",
         f"{machine.name} labrun": "ok",
@@ -98,13 +98,13 @@ def test_labrun_is_installed_without_a_package_index(
     subprocess.run(pip, check=True, timeout=600, capture_output=True)
     init(lab, machine)
     first = lab.json("fleet", "install", "--packages", str(packages))
-    assert (first.exit_code, first.statuses()) == (0, {"changed"}), first.bad()
+    assert (first.exit_code, first.statuses()) == (0, {"changed"}), first.trouble()
     again = lab.json("fleet", "install", "--packages", str(packages))
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.rows
     status = lab.json("fleet", "status")
-    assert status.exit_code == 0, status.bad()
+    assert status.exit_code == 0, status.trouble()
     removed = lab.json("-y", "fleet", "stop", "--remove")
-    assert (removed.exit_code, removed.statuses()) == (0, {"changed"}), removed.bad()
+    assert (removed.exit_code, removed.statuses()) == (0, {"changed"}), removed.trouble()
     assert not machine.base.exists()
     assert not FleetFolder.of(lab.state).file.exists()
 

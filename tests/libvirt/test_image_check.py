@@ -70,7 +70,7 @@ def test_an_image_that_nobody_can_log_in_to(own_image: str, tmp_path: Path) -> N
 def test_the_image_that_labrun_builds(firmware: str, tmp_path: Path) -> None:
     lab = RunningLab(tmp_path / "none.yaml", tmp_path / "state")
     answer = lab.json("image", "check", "debian-12", "--firmware", firmware, "--memory", "384")
-    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert answer.exit_code == 0, answer.trouble()
     document = answer.document["check"]
     assert (document["works"], document["family"], document["init"]) == (True, "debian", "systemd")
     assert (document["network"], document["firmware"]) == (["NetworkManager"], firmware)

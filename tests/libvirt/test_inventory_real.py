@@ -48,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     running = RunningLab(directory / "lab.yaml", directory / "state")
     try:
         up = running.json("up", "--hosts", "gate,dyn")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield running
     finally:
         down = running.run("-y", "down")
@@ -233,5 +233,5 @@ def test_a_guest_that_is_switched_off_in_the_middle_is_unknown_and_comes_back(la
     """
     assert near_python(lab, code) == ("dyn", "script")
     again = lab.json("up", "--hosts", "dyn")
-    assert again.exit_code == 0, again.bad() or again.stderr
+    assert again.exit_code == 0, again.trouble()
     assert near_python(lab, "print([transport_of(host).run('hostname', timeout=60).stdout])") == ["dyn\n"]

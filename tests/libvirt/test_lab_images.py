@@ -180,7 +180,7 @@ def test_a_container_is_made_from_what_labrun_builds(tmp_path: Path) -> None:
     lab = RunningLab(path, tmp_path / "state")
     try:
         up = lab.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad()
+        assert up.exit_code == 0, up.trouble()
         assert [row["name"] for row in up.of("image")] == ["debian-12"]
         images = {each["name"]: each for each in lab.json("image", "list").document["images"]}
         assert f"{name}/one" in images["debian-12"]["used_by"]

@@ -353,7 +353,7 @@ def test_a_mac_that_a_guest_of_others_has_on_the_same_network(plants: Plants, tm
     finally:
         plants.undo.close()
         answer = lab.json("-y", "down")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()
 
 
 def test_a_filter_that_others_refer_to_is_not_pruned(plants: Plants, tmp_path: Path) -> None:
@@ -376,4 +376,4 @@ def test_a_filter_that_others_refer_to_is_not_pruned(plants: Plants, tmp_path: P
         assert lab.json("plan", "--prune").exit_code == 0
     finally:
         answer = lab.json("-y", "down")
-        assert answer.exit_code == 0, answer.bad()
+        assert answer.exit_code == 0, answer.trouble()

@@ -29,7 +29,7 @@ def lab(tmp_path: Path) -> Iterator[RunningLab]:
     made = RunningLab(tmp_path / "lab.yaml", tmp_path / "state")
     try:
         up = made.json("up", "--no-wait")
-        assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.exit_code == 0, up.trouble()
         yield made
     finally:
         made.run("-y", "down")
