@@ -21,7 +21,7 @@ __all__ = ["Doctor", "PrivateMachine", "private_machine"]
 
 HYPERVISOR = str(places.ROOT / "scripts" / "hypervisor")
 # Private files of libvirtd, labrun and scripts/hypervisor.
-_FURNISH = """
+_FURNISH = r"""
 # Mounts of a hypervisor that runs here would still be listed, and be taken for mounts below the new /run.
 awk '$5 ~ "^/run/" {print $5}' /proc/self/mountinfo | tac | while read -r there; do umount -l "$there"; done
 if [ -n "$2" ]; then mkdir "$1/images" && mount --bind "$2" "$1/images" || exit 1; fi
@@ -32,6 +32,10 @@ if [ -n "$2" ]; then mkdir -p "$2" && mount --bind "$1/images" "$2" || exit 1; f
 # Of libvirt's settings its files, but not what others define there.
 mkdir /run/settings && cp /etc/libvirt/*.conf /run/settings && mount -t tmpfs tmpfs /etc/libvirt || exit 1
 mkdir -p /etc/libvirt/storage/autostart && cp /run/settings/*.conf /etc/libvirt || exit 1
+# Somebody's hook, which runs what a test puts into /run/hook: libvirtd looks for hooks only when it starts.
+mkdir -p /etc/libvirt/hooks/network.d
+printf '#!/bin/sh\n[ ! -x /run/hook ] || exec /run/hook "$@"\n' >/etc/libvirt/hooks/network.d/others
+chmod 755 /etc/libvirt/hooks/network.d/others
 mkdir -p /run/lock /run/netns /run/libvirt /var/log/libvirt/qemu /var/log/libvirt/lxc
 echo ready
 exec sleep 1000

@@ -36,6 +36,7 @@ from labrun.tasks.provision.domains import (
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.libvirt_hooks import starting
 from labrun.tasks.provision.lxc_by_hand import change_commands, creation_commands, domain_xml
 from labrun.tasks.provision.lxc_limits import (
     awaiting_start,
@@ -57,7 +58,7 @@ _DYING_SECONDS = 2.0
 _DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 # More parallel starts only slow each other down (cgroup and veth locks in the kernel).
-_starting = threading.BoundedSemaphore(8)
+_slots = threading.BoundedSemaphore(8)
 
 
 class LxcDriver:
@@ -224,7 +225,7 @@ class LxcDriver:
                 hint=f"labrun up --recreate --hosts {tag.host}",
             )
         overlay.mount()
-        with _starting:
+        with _slots, starting():
             self._start_once_more(domain, tag.host)
 
     def _start_once_more(self, domain: Any, host: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from labrun.tasks.provision.hypervisor_network import FORWARDING, HypervisorNetwork
 from labrun.tasks.provision.network_settings import HEALTHY
 
-__all__ = ["network_health", "wake_dnsmasq"]
+__all__ = ["end_dnsmasq", "network_health", "wake_dnsmasq"]
 
 _PID_FILES = Path("/run/libvirt/network")
 _SETTINGS = Path("/etc/libvirt/network.conf")
@@ -71,6 +71,14 @@ def wake_dnsmasq(name: str) -> None:
     if pid is not None and _is_stopped(pid):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGCONT)
+
+
+def end_dnsmasq(name: str) -> None:
+    """Kill the dnsmasq of a network that does not run, if it is there."""
+    pid = _pid(name)
+    if pid is not None:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _dnsmasq(name: str) -> str:

@@ -11,7 +11,9 @@ from labrun.hypervisor import networks_of, translated
 from labrun.inventory.model import Lab, Network
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.tasks.guest.scripts import hypervisor_script
+from labrun.tasks.provision.half_started import take_back_half_started
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
+from labrun.tasks.provision.libvirt_hooks import starting
 from labrun.tasks.provision.network_forms import Entries, is_chosen
 from labrun.tasks.provision.network_health import network_health, wake_dnsmasq
 from labrun.tasks.provision.network_settings import (
@@ -144,10 +146,10 @@ def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
         if existing.isActive():
             return
         try:
-            _start(connection, existing, spec)
+            with starting():
+                _start(connection, existing, spec)
         except BaseException:
-            if is_new:
-                _take_back(connection, spec.full_name)
+            _take_back(connection, spec.full_name, is_new=is_new)
             raise
         if can_reconnect(uri):
             # Whoever ran on it before, this lab's or not, is on it again.
@@ -176,11 +178,14 @@ def _start(connection: Any, network: Any, spec: Spec) -> None:
         network = connection.networkDefineXML(ET.tostring(root, encoding="unicode"))
 
 
-def _take_back(connection: Any, full_name: str) -> None:
+def _take_back(connection: Any, full_name: str, *, is_new: bool) -> None:
     import libvirt
 
     with contextlib.suppress(libvirt.libvirtError):
-        connection.networkLookupByName(full_name).undefine()
+        network = connection.networkLookupByName(full_name)
+        take_back_half_started(connection, network)
+        if is_new:
+            network.undefine()
 
 
 def _put_chains_back(uri: str) -> bool:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -253,3 +255,35 @@ def test_a_changed_network_is_started_anew_under_the_labs_own_guests(
         session.stdin.close()
         assert session.stdout.readline() == "still here\n"
     assert lab.json("up").statuses() == {"ok"}
+
+
+def test_a_network_whose_hook_fails_leaves_nothing_and_starts_once_the_hook_is_mended(
+    machine: PrivateMachine, tmp_path: Path
+) -> None:
+    """libvirt itself leaves the bridge with its address then: no network could have that subnet again."""
+    made = write_lab(tmp_path, TEXT.replace("164", "166").replace(LAB, "e2e-hooked"))
+    other = LabThere(made.path, made.state, machine=machine)
+    rules = ("sh", "-c", "iptables-save; ip6tables-save; ip -br address; pgrep -a dnsmasq")
+    traces = re.compile(r"10\.166\.|fd00:166:|e2e-hooked")
+    hook = '#!/bin/sh\n[ "$1/$2" != e2e-hooked-n/started ] || { echo no thanks >&2; exit 1; }\n'
+    machine.run("sh", "-c", f"printf '%s' {shlex.quote(hook)} >/run/hook; chmod 755 /run/hook")
+    try:
+        for _ in range(2):
+            refused = other.json("up", "--no-wait")
+            assert refused.exit_code == 5, refused.rows
+            (row,) = refused.of("network", name="n")
+            assert "Hook script execution failed" in row["why"], row
+            left = beside(machine, *rules)
+            assert [line for line in left.splitlines() if traces.search(line)] == []
+            # A rule of libvirt's names each bridge that there is.
+            named, bridges = (set(re.findall(rf"{at}(virbr\d+)", left, re.M)) for at in ("-[io] ", "^"))
+            assert named <= bridges
+        machine.run("rm", "/run/hook")
+        up = other.json("up", "--no-wait")
+        assert up.exit_code == 0, up.trouble()
+        assert other.json("up", "--no-wait").statuses("network") == {"ok"}
+        assert traces.search(beside(machine, *rules))
+    finally:
+        machine.run("rm", "-f", "/run/hook")
+        down = other.run("-y", "down")
+    assert down.exit_code == 0, down.stdout + down.stderr

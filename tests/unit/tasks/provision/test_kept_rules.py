@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,23 @@ def test_rules_are_kept_once_and_the_last_ones_take_the_hook_with_them(labs: Pat
     assert not hook.exists()
     assert list(labs.iterdir()) == []
     kept_rules.forget_rules("labrun/b/spoofing")
+
+
+def test_a_hook_stays_while_something_is_started(labs: Path) -> None:
+    """libvirt may have looked for it and not have run it yet: its start would fail."""
+    kept_rules.keep_rules(TABLE, TEXT)
+    hook = kept_rules._HOOK.path
+    assert hook.stat().st_mode & 0o777 == 0o755
+    forgetting = threading.Thread(target=kept_rules.forget_rules, args=(TABLE,))
+    with libvirt_hooks.starting(), libvirt_hooks.starting():
+        forgetting.start()
+        forgetting.join(0.3)
+        assert forgetting.is_alive()
+        assert hook.exists()
+    forgetting.join(30)
+    assert not forgetting.is_alive()
+    assert not hook.exists()
+    # Nothing of labrun's is there any more: nothing to keep.
+    shutil.rmtree(labs)
+    with libvirt_hooks.starting():
+        assert not labs.exists()
