@@ -14,7 +14,16 @@ __all__ = ["Groups", "group_of", "rank"]
 
 # Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
 _MACHINES = (
-    *("vms", "vlans_vm", "guard_power_loss", "selinux", "qemu_guest", "qemu_driver", "choose"),
+    *(
+        "vms",
+        "vlans_vm",
+        "vlan_families_vm",
+        "guard_power_loss",
+        "selinux",
+        "qemu_guest",
+        "qemu_driver",
+        "choose",
+    ),
     *("machines_vm", "image_check", "snapshots_qemu", "snapshots_vm", "vm_changes", "vm_kernel"),
     *("vm_families", "vm_jump_host", "vms_by_hand"),
     # These share a hypervisor as well, which is a container with VMs.
@@ -38,6 +47,8 @@ _TOGETHER = {
     **dict.fromkeys(("modes", "modes_vm"), "outer segment"),
     # Labs as they are shipped, with their subnets.
     **dict.fromkeys(("tutorial", "examples"), "examples as shipped"),
+    # All look at one lab, which the session's fixture brings up in each process that asks for it.
+    **dict.fromkeys(("verify", "mended_by_hand", "reboots"), "the example lab"),
     **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
     **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
 }
@@ -75,7 +86,7 @@ _LONGEST = (
         "init",
         "refusals",
         "show",
-        "verify",
+        "the example lab",
         "drift_loop",
         "image_build",
         "hypervisor_script",

@@ -21,11 +21,11 @@ name: res-busybox
 hypervisor: lxc:///system
 defaults: {image: chosen}
 images: {chosen: {build: "debian-12:openrc"}}
-networks: {left: {mode: isolated, cidr: 10.158.1.0/24, cidr6: "fd00:158:1::/64"}}
+networks: {left: {mode: isolated, cidr: 10.210.1.0/24, cidr6: "fd00:210:1::/64"}}
 hosts:
-  r: {role: router, networks: {left: 10.158.1.1}}
+  r: {role: router, networks: {left: 10.210.1.1}}
   one:
-    networks: {left: {ipv4: 10.158.1.11, ipv6: "fd00:158:1::11"}}
+    networks: {left: {ipv4: 10.210.1.11, ipv6: "fd00:210:1::11"}}
     services: {ssh: {enabled: true, running: true}}
     files: {/etc/labrun-test: {content: "a\\n"}}
     sysctl: {net.ipv4.ip_default_ttl: 65}
@@ -100,7 +100,7 @@ def test_it_is_configured_verified_and_has_not_drifted(lab: RunningLab) -> None:
 
 
 def test_changes_are_made_and_taken_back(lab: RunningLab) -> None:
-    more = other(lab, ("left: {ipv4: 10.158.1.11", "left: {ipv4: 10.158.1.12"), ('"a\\n"', '"b\\n"'))
+    more = other(lab, ("left: {ipv4: 10.210.1.11", "left: {ipv4: 10.210.1.12"), ('"a\\n"', '"b\\n"'))
     for made in (more, lab):
         first = made.json("configure")
         assert (first.exit_code, first.statuses()) == (0, {"ok", "changed"}), first.trouble()

@@ -25,7 +25,7 @@ PEER = "import socket; s = socket.create_server(('', {port})); c, p = s.accept()
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """The example on subnets of its own, up, configured, and with a web server on both ports."""
     text = (EXAMPLES / "dmz.yaml").read_text(encoding="utf-8")
-    text = text.replace("172.16.", "10.61.").replace("name: home-dmz\n", "name: nft-e2e-dmz\n")
+    text = text.replace("172.16.", "10.218.").replace("name: home-dmz\n", "name: nft-e2e-dmz\n")
     text = text.replace("hypervisor: auto", f"hypervisor: {URI}")
     made = write_lab(tmp_path_factory.mktemp("dmz"), text)
     try:
@@ -34,7 +34,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for port in (80, 443):
             made.guest("web", f"systemd-run --quiet python3 -m http.server {port}")
         until = time.monotonic() + 60
-        while from_outside("10.61.0.254", 443) != "open":
+        while from_outside("10.218.0.254", 443) != "open":
             assert time.monotonic() < until, "no web server"
         yield made
     finally:
@@ -77,7 +77,7 @@ def test_a_second_run_changes_nothing_and_verify_finds_what_the_file_says(lab: R
 
 
 def test_from_outside_only_the_forwarded_ports_and_ssh_answer(lab: RunningLab) -> None:
-    seen = {port: from_outside("10.61.0.254", port) for port in (80, 443, 22, 23, 81, 8080)}
+    seen = {port: from_outside("10.218.0.254", port) for port in (80, 443, 22, 23, 81, 8080)}
     assert seen == {80: "open", 443: "open", 22: "open", 23: "filtered", 81: "filtered", 8080: "filtered"}
 
 
@@ -98,7 +98,7 @@ def test_verify_names_the_rule_that_drops_and_what_should_have_been_dropped(lab:
 
 @pytest.mark.parametrize(
     ("server", "address", "port", "peer"),
-    [("visitor", "10.61.0.66", 8081, "10.61.0.254"), ("web", "10.61.1.80", 8082, None)],
+    [("visitor", "10.218.0.66", 8081, "10.218.0.254"), ("web", "10.218.1.80", 8082, None)],
     ids=["out of the house", "between two networks of the house"],
 )
 def test_addresses_are_hidden_outside_and_only_there(
@@ -156,14 +156,14 @@ def test_what_somebody_did_to_the_table_is_noticed_and_put_right(
 def test_the_table_outlives_a_reboot_and_nftables_service(lab: RunningLab) -> None:
     for what in ("start", "restart", "stop"):
         lab.guest("fw", f"systemctl {what} nftables.service")
-        assert from_outside("10.61.0.254", 81) == "filtered", what
-        assert from_outside("10.61.0.254", 80) == "open", what
+        assert from_outside("10.218.0.254", 81) == "filtered", what
+        assert from_outside("10.218.0.254", 80) == "open", what
     restarted = lab.json("restart", "--hosts", "fw")
     assert restarted.exit_code == 0, restarted.trouble()
     until = time.monotonic() + 180
-    while from_outside("10.61.0.254", 80) != "open":
+    while from_outside("10.218.0.254", 80) != "open":
         assert time.monotonic() < until, "not forwarded after a reboot"
-    assert from_outside("10.61.0.254", 81) == "filtered"
+    assert from_outside("10.218.0.254", 81) == "filtered"
     dry = lab.json("configure", "--dry-run")
     assert (dry.exit_code, dry.statuses()) == (0, {"ok"}), dry.trouble()
 
@@ -223,7 +223,7 @@ def test_sshd_and_the_firewall_move_to_another_port_together(lab: RunningLab) ->
     moved = other(lab, "    role: router\n", "    role: router\n    sshd: {Port: [22, 2222]}\n")
     first = moved.json("configure", "--hosts", "fw")
     assert first.exit_code == 0, first.trouble()
-    assert from_outside("10.61.0.254", 2222) == "open"
+    assert from_outside("10.218.0.254", 2222) == "open"
     again = moved.json("configure", "--hosts", "fw")
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
     back = lab.json("configure")

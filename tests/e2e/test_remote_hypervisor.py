@@ -36,7 +36,7 @@ HOSTS = ("gate", "desk", "ledger", "backup")
 def text_for(hypervisor: str) -> str:
     """Return the example with a jump host, on subnets of its own."""
     text = (EXAMPLES / "jump-host.yaml").read_text(encoding="utf-8")
-    text = text.replace("10.34.", "10.193.").replace("fd00:34:", "fd00:193:")
+    text = text.replace("10.34.", "10.219.").replace("fd00:34:", "fd00:219:")
     head = f"name: {NAME}\nhypervisor: {hypervisor}\ndefaults: {{memory: 128}}"
     return text.replace("name: jump-host", head)
 
@@ -141,7 +141,7 @@ def elsewhere(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_hosts_are_reached_through_it(elsewhere: Elsewhere) -> None:
-    assert elsewhere.run("ping", "-c", "1", "-W", "1", "10.193.1.254").exit_code != 0
+    assert elsewhere.run("ping", "-c", "1", "-W", "1", "10.219.1.254").exit_code != 0
     asked = elsewhere.labrun("exec", "hostname")
     assert asked.stdout.splitlines() == [f"{host}: {host}" for host in HOSTS], asked.stderr
     for host in ("desk", "ledger"):

@@ -19,7 +19,7 @@ from tests.tiny_guest import tiny_disk
 pytestmark = [pytest.mark.vm, pytest.mark.lxc, pytest.mark.full]
 
 NAME = "e2e-far"
-ADDRESS = "10.191.1.12"
+ADDRESS = "10.220.1.12"
 _LISTEN = """\
 import socket
 s = socket.create_server(("", 22))
@@ -46,7 +46,7 @@ def lab(
     """One container on the first hypervisor, and a machine on the other; a namespace answers in its place."""
     ssh, b = other
     folder = tmp_path_factory.mktemp("far-lab")
-    made = write(folder, ssh, tiny_disk(folder / "tiny.qcow2"), [b], MIXED.replace("10.193.", "10.191."))
+    made = write(folder, ssh, tiny_disk(folder / "tiny.qcow2"), [b], MIXED.replace("10.193.", "10.220."))
     text = made.path.read_text(encoding="utf-8").replace(f'"{FIRST}"', '"lxc:///system"')
     made.path.write_text(text.replace("e2e-span", NAME), encoding="utf-8")
     try:

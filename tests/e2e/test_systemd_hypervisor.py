@@ -23,7 +23,7 @@ LAB = """\
 name: e2e-systemd
 hypervisor: {uri}
 defaults: {{image: debian-12, memory: 384, disk: 3}}
-networks: {{n: {{mode: nat, cidr: 10.202.1.0/24}}}}
+networks: {{n: {{mode: nat, cidr: 10.216.1.0/24}}}}
 hosts: {{one: {{networks: {{n: dhcp}}}}}}
 """
 

@@ -15,14 +15,14 @@ LAB = """\
 name: e2e-twins
 hypervisor: lxc:///system
 networks:
-  left: {mode: isolated, cidr: 10.174.1.0/24, cidr6: "fd74:1::/64"}
+  left: {mode: isolated, cidr: 10.214.1.0/24, cidr6: "fd74:1::/64"}
 hosts:
   h:
     networks:
-      left: {ipv4: 10.174.1.11, ipv6: "fd74:1::11"}
-      left2: {network: left, ipv4: 10.174.1.12, ipv6: "fd74:1::12"}
+      left: {ipv4: 10.214.1.11, ipv6: "fd74:1::11"}
+      left2: {network: left, ipv4: 10.214.1.12, ipv6: "fd74:1::12"}
       left3: {network: left, ipv4: dhcp}
-  w: {networks: {left: {ipv4: 10.174.1.13, ipv6: "fd74:1::13"}}}
+  w: {networks: {left: {ipv4: 10.214.1.13, ipv6: "fd74:1::13"}}}
 """
 NICS = ["left", "left2", "left3"]
 
@@ -40,7 +40,7 @@ def test_all_of_it_is_as_declared_and_a_second_run_changes_nothing(lab: RunningL
     assert seen.statuses() == {"ok"}, seen.trouble()
     assert [row["name"] for row in seen.of("address", "h")] == NICS
     assert lab.json("plan").statuses() == {"ok"}
-    routes = lab.guest("h", "ip -4 route show 10.174.1.0/24; ip -6 route show fd74:1::/64")
+    routes = lab.guest("h", "ip -4 route show 10.214.1.0/24; ip -6 route show fd74:1::/64")
     assert re.findall(r"dev (\S+) .*metric (\d+)", routes) == [
         *(("eth0", "100"), ("eth1", "200"), ("eth2", "300")),
         *(("eth0", "100"), ("eth1", "200")),
@@ -53,7 +53,7 @@ def test_all_of_it_is_as_declared_and_a_second_run_changes_nothing(lab: RunningL
 def test_what_is_sent_to_an_address_comes_by_its_own_nic(lab: RunningLab) -> None:
     # Whom the other host took an address to be at, before `configure` had set arp_ignore.
     lab.guest("w", "ip neigh flush all")
-    for kind, address in (("icmp", "10.174.1.12"), ("icmp6", "fd74:1::12")):
+    for kind, address in (("icmp", "10.214.1.12"), ("icmp6", "fd74:1::12")):
         with pings(lab, "w", address):
             asked = lab.json(*WITHIN, "capture", "h", "-c", "4", kind, "and", "dst", "host", address)
             answered = lab.json(*WITHIN, "capture", "h:left", "-c", "3", kind, "and", "src", "host", address)
@@ -80,14 +80,14 @@ def test_a_link_is_made_slow_at_one_of_them(lab: RunningLab) -> None:
 
 
 def test_drift_sees_that_the_second_lost_its_address_and_mends_it(lab: RunningLab) -> None:
-    lab.guest("h", "ip address del 10.174.1.12/24 dev eth1")
+    lab.guest("h", "ip address del 10.214.1.12/24 dev eth1")
     found = lab.json("drift")
     assert found.exit_code == 3
     assert {
         (row["section"], row["name"], row["why"]) for row in found.bad() if row["section"] != "nmcli"
     } == {
         ("address", "left2", "eth1 does not have it"),
-        ("route", "10.174.1.0/24", "without connected on left2"),
+        ("route", "10.214.1.0/24", "without connected on left2"),
     }
     assert [row["name"] for row in found.bad() if row["section"] == "nmcli"] == ["left2"]
     mended = lab.json("-y", "drift", "--fix")

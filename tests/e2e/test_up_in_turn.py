@@ -16,27 +16,27 @@ name: e2e-turn
 hypervisor: lxc:///system
 defaults: {memory: 128}
 networks:
-  left: {mode: isolated, cidr: 10.190.1.0/24}
-  mid: {mode: very-isolated, cidr: 10.190.2.0/24}
+  left: {mode: isolated, cidr: 10.211.1.0/24}
+  mid: {mode: very-isolated, cidr: 10.211.2.0/24}
 hosts:
-  gate: {role: router, networks: {left: 10.190.1.254, mid: 10.190.2.254}}
-  inner: {role: router, networks: {mid: 10.190.2.253}}
+  gate: {role: router, networks: {left: 10.211.1.254, mid: 10.211.2.254}}
+  inner: {role: router, networks: {mid: 10.211.2.253}}
 """
 AFTER = """\
 name: e2e-turn
 hypervisor: lxc:///system
 defaults: {memory: 128}
 networks:
-  left: {mode: isolated, cidr: 10.190.1.0/24}
-  mid: {mode: very-isolated, cidr: 10.190.2.0/24}
-  near: {mode: very-isolated, cidr: 10.190.3.0/24}
-  deep: {mode: very-isolated, cidr: 10.190.4.0/24}
+  left: {mode: isolated, cidr: 10.211.1.0/24}
+  mid: {mode: very-isolated, cidr: 10.211.2.0/24}
+  near: {mode: very-isolated, cidr: 10.211.3.0/24}
+  deep: {mode: very-isolated, cidr: 10.211.4.0/24}
 hosts:
-  gate: {role: router, networks: {left: 10.190.1.254, mid: 10.190.2.254, near: 10.190.3.254}}
-  inner: {role: router, networks: {near: 10.190.3.253, deep: 10.190.4.254}}
-  far: {networks: {deep: 10.190.4.11}}
+  gate: {role: router, networks: {left: 10.211.1.254, mid: 10.211.2.254, near: 10.211.3.254}}
+  inner: {role: router, networks: {near: 10.211.3.253, deep: 10.211.4.254}}
+  far: {networks: {deep: 10.211.4.11}}
 """
-NOT_YET = "which leads to it, does not have 10.190.3.254 on near yet: `labrun configure` sets it"
+NOT_YET = "which leads to it, does not have 10.211.3.254 on near yet: `labrun configure` sets it"
 # Where the wait ends only with its limit, it takes 120 s.
 SOON = 100.0
 
@@ -69,8 +69,8 @@ def test_a_host_behind_what_is_not_configured_is_configured_in_its_turn(lab: Run
     # One row each, that of the wait that succeeded.
     assert len(up.of("ready")) == len(seen) == 3
     assert {row["status"] for row in seen.values()} == {"ok"}
-    assert seen["inner"]["actual"].startswith("ready at 10.190.3.253 through gate in ")
-    assert seen["far"]["actual"].startswith("ready at 10.190.4.11 through gate and inner in ")
+    assert seen["inner"]["actual"].startswith("ready at 10.211.3.253 through gate in ")
+    assert seen["far"]["actual"].startswith("ready at 10.211.4.11 through gate and inner in ")
     assert all(row["seconds"] < SOON for row in seen.values()), seen
     assert {row["host"] for row in up.of("nmcli") if row["status"] == "changed"} >= {"gate", "far"}
 

@@ -21,27 +21,27 @@ images:
   networkd: {build: "debian-12:networkd"}
   ifupdown: {build: "debian-12:ifupdown"}
 networks:
-  mgmt: {cidr: 10.197.1.0/24}
+  mgmt: {cidr: 10.222.1.0/24}
   trunk: {mode: very-isolated}
-  users: {cidr: 10.197.20.0/24, cidr6: "fd00:197:20::/64", vlan: {on: trunk, id: 20}}
-  voice: {cidr: 10.197.30.0/24, vlan: {on: trunk, id: 30}}
+  users: {cidr: 10.222.20.0/24, cidr6: "fd00:222:20::/64", vlan: {on: trunk, id: 20}}
+  voice: {cidr: 10.222.30.0/24, vlan: {on: trunk, id: 30}}
 hosts:
   gate:
     image: netplan
     role: router
     networks:
-      mgmt: 10.197.1.10
+      mgmt: 10.222.1.10
       trunk: none
-      users: {ipv4: 10.197.20.1, ipv6: "fd00:197:20::1"}
-      voice: 10.197.30.1
+      users: {ipv4: 10.222.20.1, ipv6: "fd00:222:20::1"}
+      voice: 10.222.30.1
     # gate
   pc:
     image: networkd
-    networks: {trunk: none, users: {ipv4: 10.197.20.11, ipv6: "fd00:197:20::11"}}
+    networks: {trunk: none, users: {ipv4: 10.222.20.11, ipv6: "fd00:222:20::11"}}
     # pc
   phone:
     image: ifupdown
-    networks: {trunk: none, voice: 10.197.30.12}
+    networks: {trunk: none, voice: 10.222.30.12}
     # phone
 """
 # Without KVM, and beside other tests.
@@ -60,9 +60,9 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         up = made.json(*SLOW, "up")
         assert up.exit_code == 0, up.trouble()
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
-        assert ready["gate"].startswith("ready at 10.197.1.10")
-        assert ready["pc"].startswith("ready at 10.197.20.11 through gate")
-        assert ready["phone"].startswith("ready at 10.197.30.12 through gate")
+        assert ready["gate"].startswith("ready at 10.222.1.10")
+        assert ready["pc"].startswith("ready at 10.222.20.11 through gate")
+        assert ready["phone"].startswith("ready at 10.222.30.12 through gate")
         yield made
     finally:
         made.run("-y", "down")
@@ -88,7 +88,7 @@ def test_they_are_configured_verified_and_have_not_drifted(lab: RunningLab) -> N
     for host, tag in (("pc", "20"), ("phone", "30")):
         assert f"id {tag} " in inside(lab, host, f"ip -d link show vlan{tag}")
     (path,) = lab.json(*SLOW, "verify").of("path", "phone", "phone -> pc")
-    assert path["actual"] == "10.197.30.1 10.197.20.11"
+    assert path["actual"] == "10.222.30.1 10.222.20.11"
 
 
 def test_what_somebody_did_to_a_device_is_drift_and_put_right(lab: RunningLab) -> None:
@@ -109,12 +109,12 @@ def test_what_somebody_did_to_a_device_is_drift_and_put_right(lab: RunningLab) -
 def test_a_lock_out_goes_back(lab: RunningLab) -> None:
     """Gateways that do not answer, and with the router's a VLAN that was not there before."""
     before = {host: inside(lab, host, STATE) for host in ("gate", "pc", "phone")}
-    text = TEXT.replace("    # pc\n", "    gateway: 10.197.20.250\n")
-    text = text.replace("    # phone\n", "    gateway: 10.197.30.250\n")
-    text = text.replace("    # gate\n", "    gateway: 10.197.1.250\n")
-    text = text.replace("mgmt: 10.197.1.10", "mgmt: 10.197.1.10\n      guests: 10.197.40.1")
+    text = TEXT.replace("    # pc\n", "    gateway: 10.222.20.250\n")
+    text = text.replace("    # phone\n", "    gateway: 10.222.30.250\n")
+    text = text.replace("    # gate\n", "    gateway: 10.222.1.250\n")
+    text = text.replace("mgmt: 10.222.1.10", "mgmt: 10.222.1.10\n      guests: 10.222.40.1")
     text = text.replace(
-        "hosts:\n", "  guests: {cidr: 10.197.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n", 1
+        "hosts:\n", "  guests: {cidr: 10.222.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n", 1
     )
     lab.path.write_text(text, encoding="utf-8")
     try:
@@ -131,11 +131,11 @@ def test_a_lock_out_goes_back(lab: RunningLab) -> None:
 
 def test_a_vlan_more_and_less_on_machines_that_run(lab: RunningLab) -> None:
     more = TEXT.replace(
-        "hosts:\n", "  guests: {cidr: 10.197.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n", 1
+        "hosts:\n", "  guests: {cidr: 10.222.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n", 1
     )
-    more = more.replace("      trunk: none\n", "      trunk: none\n      guests: 10.197.40.1\n")
-    more = more.replace("{trunk: none, users", "{trunk: none, guests: 10.197.40.11, users")
-    more = more.replace("{trunk: none, voice", "{trunk: none, guests: 10.197.40.12, voice")
+    more = more.replace("      trunk: none\n", "      trunk: none\n      guests: 10.222.40.1\n")
+    more = more.replace("{trunk: none, users", "{trunk: none, guests: 10.222.40.11, users")
+    more = more.replace("{trunk: none, voice", "{trunk: none, guests: 10.222.40.12, voice")
     lab.path.write_text(more, encoding="utf-8")
     assert lab.json("up", "--no-wait").exit_code == 0
     configured = lab.json(*SLOW, "configure")

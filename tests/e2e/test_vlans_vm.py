@@ -19,20 +19,20 @@ name: e2e-vlans
 hypervisor: qemu:///system
 defaults: {memory: 384}
 networks:
-  mgmt: {cidr: 10.191.1.0/24}
+  mgmt: {cidr: 10.221.1.0/24}
   trunk: {mode: very-isolated}
-  users: {cidr: 10.191.20.0/24, cidr6: "fd00:191:20::/64", vlan: {on: trunk, id: 20}}
-  voice: {cidr: 10.191.30.0/24, cidr6: "fd00:191:30::/64", vlan: {on: trunk, id: 30}}
+  users: {cidr: 10.221.20.0/24, cidr6: "fd00:221:20::/64", vlan: {on: trunk, id: 20}}
+  voice: {cidr: 10.221.30.0/24, cidr6: "fd00:221:30::/64", vlan: {on: trunk, id: 30}}
 hosts:
   gate:
     role: router
     networks:
-      mgmt: 10.191.1.10
+      mgmt: 10.221.1.10
       trunk: none
-      users: {ipv4: 10.191.20.1, ipv6: "fd00:191:20::1"}
-      voice: {ipv4: 10.191.30.1, ipv6: "fd00:191:30::1"}
-  pc: {networks: {trunk: none, users: {ipv4: 10.191.20.11, ipv6: "fd00:191:20::11"}}}
-  phone: {networks: {trunk: none, voice: {ipv4: 10.191.30.12, ipv6: "fd00:191:30::12"}}}
+      users: {ipv4: 10.221.20.1, ipv6: "fd00:221:20::1"}
+      voice: {ipv4: 10.221.30.1, ipv6: "fd00:221:30::1"}
+  pc: {networks: {trunk: none, users: {ipv4: 10.221.20.11, ipv6: "fd00:221:20::11"}}}
+  phone: {networks: {trunk: none, voice: {ipv4: 10.221.30.12, ipv6: "fd00:221:30::12"}}}
 """
 # Without KVM, and beside other tests.
 SLOW = ("--timeout", "500")
@@ -47,9 +47,9 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
         # Before anything is configured: a new machine has its VLANs from the first boot on.
         assert ready == {
-            "gate": "ready at 10.191.1.10",
-            "pc": "ready at 10.191.20.11 through gate",
-            "phone": "ready at 10.191.30.12 through gate",
+            "gate": "ready at 10.221.1.10",
+            "pc": "ready at 10.221.20.11 through gate",
+            "phone": "ready at 10.221.30.12 through gate",
         }
         yield made
     finally:
@@ -74,13 +74,13 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
     is_as_declared(lab)
     verified = lab.json(*SLOW, "verify")
     (path,) = verified.of("path", "phone", "phone -> pc")
-    assert path["actual"] == "10.191.30.1 10.191.20.11"
+    assert path["actual"] == "10.221.30.1 10.221.20.11"
     networks = {each["name"]: each for each in lab.json("net").document["networks"]}
     assert networks["users"]["vlan"] == {"on": "trunk", "id": 20}
     assert networks["users"]["state"] == "vlan 20 on trunk"
     assert (networks["trunk"]["vlan"], len(networks["trunk"]["ports"])) == (None, 3)
     ping = threading.Thread(
-        target=inside, args=(lab, "pc", "ping -n -i 0.5 -c 30 10.191.20.1 >/dev/null; true")
+        target=inside, args=(lab, "pc", "ping -n -i 0.5 -c 30 10.221.20.1 >/dev/null; true")
     )
     ping.start()
     try:
@@ -102,9 +102,9 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
 
 def test_one_vlan_does_not_hear_the_other(lab: RunningLab) -> None:
     here = (
-        "ip address add 10.191.20.99/24 dev vlan30; ping -n -c 2 -W 1 10.191.20.11 >/dev/null && echo heard"
+        "ip address add 10.221.20.99/24 dev vlan30; ping -n -c 2 -W 1 10.221.20.11 >/dev/null && echo heard"
     )
-    said = inside(lab, "phone", f"{here} || echo silence; ip address del 10.191.20.99/24 dev vlan30")
+    said = inside(lab, "phone", f"{here} || echo silence; ip address del 10.221.20.99/24 dev vlan30")
     assert said.split()[-1] == "silence"
     is_as_declared(lab)
 
@@ -143,9 +143,9 @@ def test_it_comes_up_again_with_the_machines(lab: RunningLab) -> None:
 
 
 def test_a_vlan_more_on_machines_that_run(lab: RunningLab) -> None:
-    text = TEXT.replace("hosts:\n", "  guests: {cidr: 10.191.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n")
-    text = text.replace("      trunk: none\n", "      trunk: none\n      guests: 10.191.40.1\n")
-    lab.path.write_text(text.replace("{trunk: none, users", "{trunk: none, guests: 10.191.40.11, users"))
+    text = TEXT.replace("hosts:\n", "  guests: {cidr: 10.221.40.0/24, vlan: {on: trunk, id: 40}}\nhosts:\n")
+    text = text.replace("      trunk: none\n", "      trunk: none\n      guests: 10.221.40.1\n")
+    lab.path.write_text(text.replace("{trunk: none, users", "{trunk: none, guests: 10.221.40.11, users"))
     # libvirt has no part in it; the hypervisor lets the new addresses through.
     plan = lab.json("plan")
     assert plan.exit_code == 3

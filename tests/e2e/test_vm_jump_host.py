@@ -22,11 +22,11 @@ name: e2e-vmchain
 hypervisor: qemu:///system
 defaults: {memory: 384}
 networks:
-  left: {mode: isolated, cidr: 10.190.1.0/24}
-  deep: {mode: very-isolated, cidr: 10.190.2.0/24}
+  left: {mode: isolated, cidr: 10.212.1.0/24}
+  deep: {mode: very-isolated, cidr: 10.212.2.0/24}
 hosts:
-  gate: {role: router, networks: {left: 10.190.1.254, deep: 10.190.2.254}}
-  far: {networks: {deep: 10.190.2.11}}
+  gate: {role: router, networks: {left: 10.212.1.254, deep: 10.212.2.254}}
+  far: {networks: {deep: 10.212.2.11}}
 """
 # Without KVM, and beside other tests.
 SLOW = ("--timeout", "400")
@@ -41,7 +41,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         up = made.json(*SLOW, "up")
         assert up.exit_code == 0, up.trouble()
         ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
-        assert ready == {"gate": "ready at 10.190.1.254", "far": "ready at 10.190.2.11 through gate"}
+        assert ready == {"gate": "ready at 10.212.1.254", "far": "ready at 10.212.2.11 through gate"}
         configured = made.json(*SLOW, "configure")
         assert configured.exit_code == 0, configured.trouble()
         yield made
@@ -104,7 +104,7 @@ def test_packets_at_a_tap_are_captured_and_the_link_is_slowed(lab: RunningLab, t
     assert done.exit_code == 0, done.trouble()
     assert done.of("capture", "gate", "deep")[0]["actual"] == "3 packets"
     read = subprocess.run(["tcpdump", "-n", "-r", str(path)], capture_output=True, text=True, check=True)
-    assert all("IP 10.190.2." in line and "ICMP echo" in line for line in read.stdout.splitlines())
+    assert all("IP 10.212.2." in line and "ICMP echo" in line for line in read.stdout.splitlines())
     for wanted, statuses in (("rate 2mbit", {"changed"}), ("rate 2mbit", {"ok"}), ("--clear", {"changed"})):
         answer = lab.json("tc", "far:deep", *wanted.split())
         assert (answer.exit_code, answer.statuses()) == (0, statuses), answer.trouble()
@@ -112,7 +112,7 @@ def test_packets_at_a_tap_are_captured_and_the_link_is_slowed(lab: RunningLab, t
     assert (row["status"], row["actual"]) == ("ok", "none")
 
 
-PING = "ping -n -i 0.5 -c 30 10.190.2.254 >/dev/null; true"
+PING = "ping -n -i 0.5 -c 30 10.212.2.254 >/dev/null; true"
 
 _INPUT = "nft add table inet shut; nft 'add chain inet shut input {type filter hook input priority 0;}'"
 # What cuts gate off, what undoes it, and the reason that is named.
@@ -125,9 +125,9 @@ CUTS = {
     "sshd": ("systemctl stop ssh", "systemctl start ssh", "sshd is not running: ssh.service is inactive"),
     "profile": ("nmcli device disconnect eth0", "nmcli device connect eth0", "eth0 has no address"),
     "address": (
-        "ip address del 10.190.1.254/24 dev eth0; ip address add 10.190.1.99/24 dev eth0",
-        "nmcli device reapply eth0; ip address del 10.190.1.99/24 dev eth0; true",
-        "eth0 has 10.190.1.99/24, not 10.190.1.254",
+        "ip address del 10.212.1.254/24 dev eth0; ip address add 10.212.1.99/24 dev eth0",
+        "nmcli device reapply eth0; ip address del 10.212.1.99/24 dev eth0; true",
+        "eth0 has 10.212.1.99/24, not 10.212.1.254",
     ),
 }
 
@@ -153,16 +153,16 @@ def test_one_that_is_cut_off_is_judged_by_what_is_inside(lab: RunningLab, cut: s
 Text = Callable[[str], str]
 MOVES: dict[str, tuple[Text, str]] = {
     "a NIC more": (
-        lambda text: text.replace("hosts:", "  side: {cidr: 10.190.3.0/24}\nhosts:").replace(
-            "deep: 10.190.2.254}", "deep: 10.190.2.254, side: 10.190.3.254}"
+        lambda text: text.replace("hosts:", "  side: {cidr: 10.212.3.0/24}\nhosts:").replace(
+            "deep: 10.212.2.254}", "deep: 10.212.2.254, side: 10.212.3.254}"
         ),
-        "10.190.3.254",
+        "10.212.3.254",
     ),
     "memory": (lambda text: text.replace("memory: 384", "memory: 320"), ""),
-    "a subnet": (lambda text: text.replace("10.190.1.", "10.190.4."), "10.190.4.254"),
+    "a subnet": (lambda text: text.replace("10.212.1.", "10.212.4."), "10.212.4.254"),
     "a network renamed": (
-        lambda text: text.replace("left", "outer").replace("10.190.1.", "10.190.4."),
-        "10.190.4.254",
+        lambda text: text.replace("left", "outer").replace("10.212.1.", "10.212.4."),
+        "10.212.4.254",
     ),
 }
 
@@ -171,7 +171,7 @@ MOVES: dict[str, tuple[Text, str]] = {
 def test_what_changes_while_it_runs_is_followed(lab: RunningLab, move: str) -> None:
     change, address = MOVES[move]
     original = lab.path.read_text(encoding="utf-8")
-    for text, wanted in ((change(original), address), (original, "10.190.1.254")):
+    for text, wanted in ((change(original), address), (original, "10.212.1.254")):
         lab.path.write_text(text, encoding="utf-8")
         assert lab.json("plan", "--prune").exit_code == 3
         up = lab.json(*SLOW, "-y", "up", "--prune", "--configure")

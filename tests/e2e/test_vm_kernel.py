@@ -23,12 +23,12 @@ name: e2e-vmkernel
 hypervisor: qemu:///system
 defaults: {image: debian-12, memory: 384}
 networks:
-  net: {cidr: 10.195.1.0/24}
-  two: {cidr: 10.195.2.0/24}
+  net: {cidr: 10.215.1.0/24}
+  two: {cidr: 10.215.2.0/24}
 hosts:
-  v: {role: router, networks: {net: 10.195.1.254, two: 10.195.2.254}}
-  c1: {driver: lxc, memory: 256, networks: {net: 10.195.1.12}}
-  c2: {driver: lxc, memory: 256, networks: {two: 10.195.2.12}}
+  v: {role: router, networks: {net: 10.215.1.254, two: 10.215.2.254}}
+  c1: {driver: lxc, memory: 256, networks: {net: 10.215.1.12}}
+  c2: {driver: lxc, memory: 256, networks: {two: 10.215.2.12}}
 """
 # Without KVM, and beside other tests.
 SLOW = ("--timeout", "500")
@@ -161,7 +161,7 @@ def test_a_full_table_of_connections_is_named(lab: RunningLab) -> None:
         " kept = [s.accept() for _ in range(40)]; time.sleep(600)"
     )
     connect = (
-        "import socket, time; kept = [socket.create_connection(('10.195.2.12', 7000), 60) for _ in '1' * 40];"
+        "import socket, time; kept = [socket.create_connection(('10.215.2.12', 7000), 60) for _ in '1' * 40];"
         " open('/run/filled', 'w').close(); time.sleep(600)"
     )
     watch = (
@@ -253,7 +253,7 @@ def test_netem_is_what_tc_was_told(lab: RunningLab, monkeypatch: pytest.MonkeyPa
 
 def test_another_model_of_a_nic_is_there_after_the_next_start(lab: RunningLab) -> None:
     mac = inside(lab, "cat /sys/class/net/eth0/address").strip()
-    text = TEXT.replace("net: 10.195.1.254", "net: {ipv4: 10.195.1.254, model: vmxnet3}")
+    text = TEXT.replace("net: 10.215.1.254", "net: {ipv4: 10.215.1.254, model: vmxnet3}")
     try:
         lab.path.write_text(text, encoding="utf-8")
         plan = lab.json("plan")

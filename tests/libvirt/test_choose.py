@@ -18,8 +18,8 @@ from tests.leftovers import note
 
 TEXT = """\
 name: choose-test
-networks: {quiet: {mode: very-isolated, cidr: 10.131.0.0/24}}
-hosts: {one: {networks: {quiet: 10.131.0.11}}}
+networks: {quiet: {mode: very-isolated, cidr: 10.223.0.0/24}}
+hosts: {one: {networks: {quiet: 10.223.0.11}}}
 """
 
 

@@ -15,10 +15,10 @@ from tests.unit.command_line import run_labrun
 LAB = """\
 name: obstacle-test
 hypervisor: qemu:///system
-networks: {n: {mode: very-isolated, cidr: 10.131.7.0/24}}
+networks: {n: {mode: very-isolated, cidr: 10.217.1.0/24}}
 hosts:
-  one: {networks: {n: 10.131.7.11}, image: no-such-image}
-  two: {networks: {n: 10.131.7.12}, image: no-such-image}
+  one: {networks: {n: 10.217.1.11}, image: no-such-image}
+  two: {networks: {n: 10.217.1.12}, image: no-such-image}
 """
 FOREIGN = """\
 <domain type='qemu'><name>obstacle-test-two</name><memory>1024</memory><os><type>hvm</type></os></domain>
