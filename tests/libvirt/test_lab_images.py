@@ -24,8 +24,8 @@ LAB = """\
 name: {name}
 hypervisor: qemu:///system
 defaults: {{image: {image}, memory: 64, disk: 1}}
-networks: {{n: {{mode: isolated, cidr: 10.131.9.0/24}}}}
-hosts: {{one: {{networks: {{n: 10.131.9.11}}}}}}
+networks: {{n: {{mode: isolated, cidr: 10.224.9.0/24}}}}
+hosts: {{one: {{networks: {{n: 10.224.9.11}}}}}}
 images:
   far: {{url: "{url}", sha256: {sha256}}}
   near: {{path: near.qcow2}}
