@@ -1,0 +1,206 @@
+"""Commands that ask the hypervisors themselves, in a lab over two real ones; and a wire that is cut meanwhile.
+
+The container is on the first, and labrun reaches it through the other one, which is the home of its network: so
+the wire between the two is the way to it. The machine on the other is of one boot sector.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.guests import inside, wait_until
+from tests.e2e.test_several_hypervisors import SpanningLab
+from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, in_first, own_ssh
+from tests.tiny_guest import tiny_disk
+
+pytestmark = [pytest.mark.vm, pytest.mark.lxc, pytest.mark.full]
+
+NAME = "e2e-cmds"
+LAB = """\
+name: e2e-cmds
+hypervisors:
+  b: {{uri: "{uri}", tunnel: {address}}}
+  a: {{uri: "lxc:///system", tunnel: {first}}}
+defaults: {{memory: 64, disk: 1, image: tiny}}
+images: {{tiny: {{path: tiny.qcow2}}}}
+networks:
+  lan: {{mode: isolated, cidr: 10.186.1.0/24}}
+  own: {{mode: isolated, cidr: 10.186.2.0/24}}
+hosts:
+  one:
+    hypervisor: a
+    image: debian-12
+    memory: 128
+    networks: {{lan: {{ipv4: 10.186.1.11, filter: web}}}}
+    sysctl: {{net.ipv4.ip_default_ttl: 64}}
+  two: {{hypervisor: b, networks: {{lan: 10.186.1.12, own: 10.186.2.12}}}}
+filters:
+  web: [{{deny: in, proto: tcp, port: 99, log: true}}]
+"""
+GONE = "its hypervisor b does not answer: "
+
+
+@pytest.fixture(scope="module")
+def place(
+    hypervisor: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, FurtherHypervisor]]:
+    folder = tmp_path_factory.mktemp("cmds")
+    ssh = own_ssh(folder)
+    with further_hypervisor(folder / "b", ssh, 7) as b:
+        yield ssh, b
+
+
+@pytest.fixture
+def b(place: tuple[Path, FurtherHypervisor]) -> FurtherHypervisor:
+    return place[1]
+
+
+@pytest.fixture(scope="module")
+def lab(
+    place: tuple[Path, FurtherHypervisor], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SpanningLab]:
+    ssh, b = place
+    folder = tmp_path_factory.mktemp("cmds-lab")
+    tiny_disk(folder / "tiny.qcow2")
+    path = folder / "lab.yaml"
+    path.write_text(LAB.format(uri=b.uri, address=b.address, first=b.first), encoding="utf-8")
+    made = SpanningLab(path, folder / "state", {}, ssh)
+    try:
+        up = made.json("-y", "up", "--no-wait")
+        assert up.exit_code == 0, up.trouble()
+        up = made.json("-y", "up", "--configure", "--hosts", "one")
+        assert up.exit_code == 0, up.trouble()
+        yield made
+    finally:
+        assert made.run("-y", "down").exit_code == 0
+
+
+def by_name(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {f"{row['host']}:{row['name']}": row["status"] for row in rows}
+
+
+def test_networks_of_both_and_the_rules_there(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    net = lab.json("net", "--rules")
+    assert net.exit_code == 0, net.trouble()
+    states = {row["name"]: row["actual"] for row in net.rows}
+    assert states == {"lan on b": "active", "lan on a": "active", "own on b": "active"}
+    found = {(each["name"], each["on"]): each for each in net.document["networks"]}
+    assert [port["host"] for port in found["lan", "a"]["ports"]] == ["one"]
+    assert [port["host"] for port in found["lan", "b"]["ports"]] == ["two"]
+    uuid = b.inside("virsh", "-c", FIRST, "net-uuid", f"{NAME}-own").strip()
+    assert found["own", "b"]["uuid"] == uuid
+    assert "nothing else comes in" in [rule["does"] for rule in found["own", "b"]["rules"]]
+    # Its home is the other: the kernel here has no address on it, and libvirt no rules for it.
+    assert not [rule for rule in found["lan", "a"]["rules"] if "comes in" in rule["does"]]
+    assert set(net.document["hypervisors"]) == {"a", "b"}
+    shown = lab.run("net", "--rules")
+    assert "own on b (isolated, " in shown.stdout
+
+
+def test_what_a_filter_has_refused_is_asked_where_the_host_is(lab: SpanningLab) -> None:
+    mac = inside(f"{NAME}-one", "cat /sys/class/net/eth0/address").strip()
+    assert mac
+    log = lab.json("log", "one")
+    assert (log.exit_code, log.document["refused"]) == (0, []), log.trouble()
+    in_first("true")
+    dial = "import socket; s = socket.socket(); s.settimeout(2); print(s.connect_ex(('10.186.1.11', 99)))"
+    subprocess.run(
+        ["nsenter", "-t", str(lab_b_pid(lab)), "-n", "python3", "-c", dial], check=True, capture_output=True
+    )
+    log = lab.json("log", "one")
+    (entry,) = log.document["refused"]
+    assert (entry["from"], entry["port"]) == ("10.186.1.1", 99)
+    assert lab.run("log", "two").stdout == (
+        "two: nothing is logged: no filter of its NICs has a rule with log: true\n"
+    )
+
+
+def lab_b_pid(lab: SpanningLab) -> int:
+    """Return a process in the network of the other hypervisor, the home of lan."""
+    listed = subprocess.run(["ip", "netns", "pids", "t-hv7"], capture_output=True, text=True, check=True)
+    return int(listed.stdout.split()[0])
+
+
+def programs(space: str) -> list[str]:
+    """Return the names of what runs in a network namespace."""
+    listed = subprocess.run(["ip", "netns", "pids", space], capture_output=True, text=True, check=True)
+    paths = [Path(f"/proc/{pid}/comm") for pid in listed.stdout.split()]
+    return [path.read_text(encoding="utf-8").strip() for path in paths if path.exists()]
+
+
+def test_packets_at_nics_of_both(lab: SpanningLab, b: FurtherHypervisor, tmp_path: Path) -> None:
+    def captured(*words: str) -> tuple[int, str]:
+        process = subprocess.Popen(
+            lab.arguments(*words),
+            env=lab.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline() == "capturing at one:lan, two:lan; Ctrl-C stops\n"
+        # Nobody has this address: its neighbours are asked, on every hypervisor.
+        inside(
+            f"{NAME}-one", "ip neigh flush to 10.186.1.99; ping -c 3 -W 1 10.186.1.99 >/dev/null 2>&1; true"
+        )
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        return process.returncode, out
+
+    _, out = captured(
+        "--json", "--timeout", "20", "capture", "one:lan", "two:lan", "arp", "host", "10.186.1.99"
+    )
+    document = json.loads(out)
+    assert {row["status"] for row in document["results"]} == {"ok"}
+    assert {each["host"] for each in document["packets"]} == {"one", "two"}
+    assert all("who-has 10.186.1.99" in each["packet"] for each in document["packets"])
+    file = tmp_path / "both.pcapng"
+    captured("--timeout", "20", "capture", "one:lan", "two:lan", "arp", "-o", str(file))
+    read = subprocess.run(["tcpdump", "-n", "-r", str(file)], capture_output=True, text=True, check=True)
+    assert "who-has 10.186.1.99" in read.stdout
+    until = time.monotonic() + 60
+    while "tcpdump" in programs(b.space):
+        assert time.monotonic() < until, "a tcpdump is left there"
+        time.sleep(0.1)
+
+
+def test_a_link_there_gets_slow_and_back(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    def tc(*words: str) -> tuple[int, dict[str, str], dict[str, str]]:
+        said = lab.json("tc", *words)
+        actual = {f"{row['host']}:{row['name']}": row["actual"] for row in said.of("tc")}
+        return said.exit_code, by_name(said.of("tc")), actual
+
+    slow = ("two:own", "rate", "2mbit")
+    assert tc(*slow) == (0, {"two:own": "changed"}, {"two:own": "rate 2mbit"})
+    assert "1ab0:" in b.inside("tc", "qdisc", "show")
+    assert tc(*slow)[1] == {"two:own": "ok"}
+    shown = tc()[2]
+    assert shown == {"one:lan": "none", "two:lan": "none", "two:own": "rate 2mbit"}
+    assert tc("two:own", "--clear") == (0, {"two:own": "changed"}, {"two:own": "none"})
+    assert tc("two:own", "--clear")[1] == {"two:own": "ok"}
+    assert "1ab0:" not in b.inside("tc", "qdisc", "show")
+
+
+def test_one_that_is_gone_costs_its_own_rows_alone(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    with b.cut():
+        net = lab.json("--timeout", "5", "net")
+        assert net.exit_code == 4
+        states = {row["name"]: row["status"] for row in net.rows}
+        assert states == {"lan on a": "ok", "lan on b": "unknown", "own on b": "unknown"}
+        tc = lab.json("--timeout", "5", "tc")
+        assert by_name(tc.of("tc")) == {"one:lan": "ok", "two:lan": "unknown", "two:own": "unknown"}
+        assert {row["why"].startswith(GONE) for row in tc.of("tc", "two")} == {True}
+        assert lab.json("--timeout", "5", "log", "one").exit_code == 0
+        capture = lab.json("--timeout", "5", "capture", "one:lan", "two:lan")
+        assert by_name(capture.of("capture")) == {"one:lan": "ok", "two:lan": "unknown"}
+        assert capture.exit_code == 4
+        lost = lab.json("--timeout", "5", "capture", "two:lan")
+        assert by_name(lost.rows) == {"two:lan": "unknown"}
+    assert lab.json("net").exit_code == 0
