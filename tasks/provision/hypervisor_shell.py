@@ -34,7 +34,7 @@ def root_shell(uri: str, step: str = "tunnel") -> list[str]:
     return [*login.ssh_words(), "-o", "BatchMode=yes", login.host, _ROOT]
 
 
-def run_as_root(uri: str, script: str, step: str = "tunnel") -> str:
+def run_as_root(uri: str, script: str, step: str = "tunnel", seconds: float = _SECONDS) -> str:
     """Run a script there and return its output. Raises HypervisorError with what it complained of."""
     try:
         done = subprocess.run(
@@ -43,7 +43,7 @@ def run_as_root(uri: str, script: str, step: str = "tunnel") -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,7 +1,7 @@
-"""Commands that ask the hypervisors themselves, in a lab over two real ones; and a wire that is cut meanwhile.
+"""Commands that ask the hypervisors themselves, in a lab over two real ones, and a wire that is cut.
 
-The container is on the first, and labrun reaches it through the other one, which is the home of its network: so
-the wire between the two is the way to it. The machine on the other is of one boot sector.
+The container is on the first, and labrun reaches it through the other one, which is the home of its
+network: so the wire between the two is the way to it. The machine on the other is of one boot sector.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.guests import inside, wait_until
+from tests.e2e.guests import inside
 from tests.e2e.test_several_hypervisors import SpanningLab
-from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, in_first, own_ssh
+from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, own_ssh
 from tests.tiny_guest import tiny_disk
 
 pytestmark = [pytest.mark.vm, pytest.mark.lxc, pytest.mark.full]
@@ -109,7 +109,6 @@ def test_what_a_filter_has_refused_is_asked_where_the_host_is(lab: SpanningLab) 
     assert mac
     log = lab.json("log", "one")
     assert (log.exit_code, log.document["refused"]) == (0, []), log.trouble()
-    in_first("true")
     dial = "import socket; s = socket.socket(); s.settimeout(2); print(s.connect_ex(('10.186.1.11', 99)))"
     subprocess.run(
         ["nsenter", "-t", str(lab_b_pid(lab)), "-n", "python3", "-c", dial], check=True, capture_output=True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.commands.snapshots.saving import folder_of
 from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.session import Session
+from labrun.tasks.provision.planning import LabPlan
 from labrun.tasks.provision.snapshot_store import FAULT, KeptMachine, Snapshot
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, 
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.snapshots.task import put_machine_back, stage_machine, unstage_all
 
+    lost = session.lost()
+    if any(host in lost for host in chosen):
+        return [_silent(host, lost) for host in chosen]
     seen = session.machines()
     for host in chosen:
         _refuse_other_kind(host, snapshot.machines[host], seen.get(host))
@@ -68,17 +72,26 @@ def start_machines(session: Session, hosts: Sequence[str], *, wait: bool) -> lis
 
     Return their rows. What the file says otherwise of them waits for the next `up`.
     """
-    from labrun.runner.commands.up import carry_out
+    from labrun.runner.commands.up import bring_up_machines, carry_out
     from labrun.tasks.provision.planning import plan_lab
 
-    plan = plan_lab(session.lab, session.uri, hosts)
+    if session.span is not None:
+        plans = (plan_lab(session.lab, each.uri, hosts, part=each.part) for each in session.members())
+        started = tuple(item for plan in plans for item in _as_defined(plan).machines)
+        plan = LabPlan(machines=started)
+        return bring_up_machines(session, plan, set(), wait=wait, configures=False)
+    plan = _as_defined(plan_lab(session.lab, session.uri, hosts))
+    return carry_out(session, plan, {}, wait=wait)
+
+
+def _as_defined(plan: LabPlan) -> LabPlan:
+    """Return what is left of a plan if machines are only started, as they are."""
     machines = tuple(
         replace(item, plan=replace(item.plan, action="start" if item.plan.start else "none", kept=""))
         for item in plan.machines
         if item.seen is not None
     )
-    plan = replace(plan, machines=machines, networks=(), filters=(), forwards=())
-    return carry_out(session, plan, {}, wait=wait)
+    return replace(plan, machines=machines, networks=(), filters=(), forwards=())
 
 
 def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -> None:
@@ -90,6 +103,11 @@ def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -
             step="snapshot",
             hint="`--hosts` restores the others",
         )
+
+
+def _silent(host: str, lost: Mapping[str, str]) -> Outcome:
+    row = Outcome(host, "snapshot", host, Status.UNKNOWN, why=lost.get(host))
+    return row if host in lost else _not_begun(row)
 
 
 def _not_begun(row: Outcome) -> Outcome:
