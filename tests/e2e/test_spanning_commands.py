@@ -7,6 +7,7 @@ network: so the wire between the two is the way to it. The machine on the other 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.guests import inside
+from tests.e2e.guests import STATE, inside, wait_until
 from tests.e2e.test_several_hypervisors import SpanningLab
 from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, own_ssh
 from tests.tiny_guest import tiny_disk
@@ -78,8 +79,15 @@ def lab(
         up = made.json("-y", "up", "--configure", "--hosts", "one")
         assert up.exit_code == 0, up.trouble()
         yield made
+        assert made.json("snapshot", "save", "kept").exit_code == 0
     finally:
         assert made.run("-y", "down").exit_code == 0
+    assert not kept_there(b, "")
+
+
+def kept_there(b: FurtherHypervisor, name: str) -> str:
+    """Return what the other hypervisor has of a snapshot, or of all of the lab."""
+    return b.inside("sh", "-c", f"ls -A /var/lib/labrun/snapshots/{NAME}/{name} 2>/dev/null || true")
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -97,8 +105,6 @@ def test_networks_of_both_and_the_rules_there(lab: SpanningLab, b: FurtherHyperv
     uuid = b.inside("virsh", "-c", FIRST, "net-uuid", f"{NAME}-own").strip()
     assert found["own", "b"]["uuid"] == uuid
     assert "nothing else comes in" in [rule["does"] for rule in found["own", "b"]["rules"]]
-    # Its home is the other: the kernel here has no address on it, and libvirt no rules for it.
-    assert not [rule for rule in found["lan", "a"]["rules"] if "comes in" in rule["does"]]
     assert set(net.document["hypervisors"]) == {"a", "b"}
     shown = lab.run("net", "--rules")
     assert "own on b (isolated, " in shown.stdout
@@ -203,3 +209,101 @@ def test_one_that_is_gone_costs_its_own_rows_alone(lab: SpanningLab, b: FurtherH
         lost = lab.json("--timeout", "5", "capture", "two:lan")
         assert by_name(lost.rows) == {"two:lan": "unknown"}
     assert lab.json("net").exit_code == 0
+
+
+def disk_there(b: FurtherHypervisor) -> str:
+    listed = b.inside("virsh", "-c", FIRST, "domblklist", f"{NAME}-two").splitlines()
+    return next(line.split()[1] for line in listed if line.endswith(".qcow2"))
+
+
+def written(b: FurtherHypervisor, disk: str, number: int) -> bool:
+    """Tell whether 512 bytes far behind the boot sector have this value each."""
+    read = b.inside("qemu-io", "-r", "-U", "-c", f"read -P {number} 512k 512", disk)
+    return "failed" not in read
+
+
+def test_a_snapshot_has_the_machines_of_both(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    domain, disk = f"{NAME}-one", disk_there(b)
+    inside(domain, "echo before >/var/mark")
+    saved = lab.json("snapshot", "save", "first")
+    assert saved.exit_code == 0, saved.trouble()
+    actual = {row["host"]: row["actual"] for row in saved.of("snapshot")}
+    assert "MiB of memory" in actual["two"]
+    assert set(actual) == {"one", "two"}
+    files = kept_there(b, "first/two").split()
+    assert {"disk0", "domain.xml", "memory"} <= set(files), files
+    assert not Path(f"/var/lib/labrun/snapshots/{NAME}/first/two").exists()
+    assert lab.run("snapshot", "save", "first").exit_code == 2
+    (listed,) = lab.json("snapshot", "list").document["snapshots"]
+    assert listed["machines"] == {"one": "running", "two": "running"}
+    assert listed["memory"] is True
+    assert lab.json("snapshot", "diff", "first").of("machine", "two")[0]["status"] == "ok"
+
+    inside(domain, "echo after >/var/mark")
+    assert lab.json("stop", "--hosts", "two").exit_code == 0
+    b.inside("qemu-io", "-c", "write -P 7 512k 512", disk)
+    assert written(b, disk, 7)
+    for _ in range(2):
+        restored = lab.json("-y", "snapshot", "restore", "first", "--no-wait")
+        assert restored.exit_code == 0, restored.trouble()
+        assert not written(b, disk, 7)
+        assert f"{NAME}-two" in b.inside("virsh", "-q", "-c", FIRST, "list", "--name")
+        wait_until(domain, "[ -e /var/mark ]")
+        assert inside(domain, "cat /var/mark") == "before\n"
+    with b.cut():
+        lost = lab.json("--timeout", "5", "snapshot", "save", "second")
+        assert by_name(lost.of("snapshot")) == {"one:one": "skipped", "two:two": "unknown"}
+        assert lost.of("snapshot", "two")[0]["why"].startswith(GONE)
+        lost = lab.json("-y", "--timeout", "5", "snapshot", "remove", "first")
+        assert by_name(lost.rows) == {"hypervisor:first on b": "unknown"}
+        lost = lab.json("--timeout", "5", "snapshot", "list")
+        assert by_name(lost.rows) == {"hypervisor:first on b": "unknown"}
+        assert [each["name"] for each in lost.document["snapshots"]] == ["first"]
+    removed = lab.json("-y", "snapshot", "remove", "first")
+    assert removed.exit_code == 0, removed.trouble()
+    assert not kept_there(b, "")
+
+
+HELD = """\
+#!/bin/sh
+case "$*" in *LoadConnections*) touch /var/held; until [ -e /var/go ]; do sleep 0.1; done;; esac
+exec /usr/bin/busctl "$@"
+"""
+
+
+def test_a_wire_cut_in_the_middle_of_configure(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    domain, guard = f"{NAME}-one", "[ ! -e /var/lib/labrun/guard ]"
+    path = "/usr/local/bin/busctl"
+    text = lab.path.read_text(encoding="utf-8")
+    assert lab.json("--hosts", "one", "configure").exit_code == 0
+    before = inside(domain, STATE)
+    inside(domain, f"rm -f /var/held /var/go; printf %s {shlex.quote(HELD)} >{path}; chmod 755 {path}")
+    new = text.replace("filter: web}", "filter: web, nmcli: {ipv4.dns-search: x.example}}")
+    assert new != text
+    lab.path.write_text(new, encoding="utf-8")
+    try:
+        process = subprocess.Popen(
+            lab.arguments("--json", "--hosts", "one", "configure", "--confirm-timeout", "20"),
+            env=lab.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(domain, "[ -e /var/held ]")
+        with b.cut():
+            inside(domain, "touch /var/go")
+            out, _ = process.communicate(timeout=600)
+            wait_until(domain, guard, seconds=300)
+        document = json.loads(out)
+        assert process.returncode == 4, out
+        assert "unknown" in {row["status"] for row in document["results"]}, out
+        # Nobody confirmed what was done meanwhile.
+        assert inside(domain, STATE) == before
+        inside(domain, f"rm {path}")
+        again = lab.json("--hosts", "one", "configure")
+        assert again.exit_code == 0, again.trouble()
+        assert "changed" in again.statuses()
+        again = lab.json("--hosts", "one", "configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
+    finally:
+        inside(domain, f"rm -f {path}; touch /var/go")
+        lab.path.write_text(text, encoding="utf-8")

@@ -44,7 +44,7 @@ def remove_elsewhere(session: Session, snapshot: Snapshot) -> list[Outcome]:
 
 
 def _places(session: Session, snapshot: Snapshot) -> Iterator[tuple[str, str, str]]:
-    """Yield the name and URI of each other machine with files of a snapshot, and why it is silent, empty if not."""
+    """Yield the name and URI of each other machine with files of a snapshot; and why it is silent, or ''."""
     span = session.span
     for uri in dict.fromkeys(snapshot.far.values()):
         named = session.lab.hypervisors.items()
