@@ -193,6 +193,14 @@ def test_a_link_there_gets_slow_and_back(lab: SpanningLab, b: FurtherHypervisor)
     assert "1ab0:" not in b.inside("tc", "qdisc", "show")
 
 
+def test_a_fork_is_refused(lab: SpanningLab) -> None:
+    fork = lab.run("fork", "x")
+    assert fork.exit_code == 2
+    assert fork.stderr == (
+        "error: `labrun fork` works only in a lab of one hypervisor\nhint: the lab file has b, a\n"
+    )
+
+
 def test_one_that_is_gone_costs_its_own_rows_alone(lab: SpanningLab, b: FurtherHypervisor) -> None:
     with b.cut():
         net = lab.json("--timeout", "5", "net")
@@ -218,8 +226,10 @@ def disk_there(b: FurtherHypervisor) -> str:
 
 def written(b: FurtherHypervisor, disk: str, number: int) -> bool:
     """Tell whether 512 bytes far behind the boot sector have this value each."""
-    read = b.inside("qemu-io", "-r", "-U", "-c", f"read -P {number} 512k 512", disk)
-    return "failed" not in read
+    look = f"qemu-io -r -U -c 'read -P {number} 512k 512' {disk} 2>&1 || true"
+    read = b.inside("sh", "-c", look)
+    assert "read 512/512 bytes" in read, read
+    return "verification failed" not in read
 
 
 def test_a_snapshot_has_the_machines_of_both(lab: SpanningLab, b: FurtherHypervisor) -> None:
@@ -250,10 +260,14 @@ def test_a_snapshot_has_the_machines_of_both(lab: SpanningLab, b: FurtherHypervi
         assert f"{NAME}-two" in b.inside("virsh", "-q", "-c", FIRST, "list", "--name")
         wait_until(domain, "[ -e /var/mark ]")
         assert inside(domain, "cat /var/mark") == "before\n"
+    ready = lab.json("up", "--hosts", "one")
+    assert ready.exit_code == 0, ready.trouble()
     with b.cut():
         lost = lab.json("--timeout", "5", "snapshot", "save", "second")
         assert by_name(lost.of("snapshot")) == {"one:one": "skipped", "two:two": "unknown"}
         assert lost.of("snapshot", "two")[0]["why"].startswith(GONE)
+        lost = lab.json("--timeout", "5", "snapshot", "restore", "first", "--no-wait")
+        assert by_name(lost.of("snapshot")) == {"one:one": "skipped", "two:two": "unknown"}
         lost = lab.json("-y", "--timeout", "5", "snapshot", "remove", "first")
         assert by_name(lost.rows) == {"hypervisor:first on b": "unknown"}
         lost = lab.json("--timeout", "5", "snapshot", "list")
@@ -275,7 +289,8 @@ def test_a_wire_cut_in_the_middle_of_configure(lab: SpanningLab, b: FurtherHyper
     domain, guard = f"{NAME}-one", "[ ! -e /var/lib/labrun/guard ]"
     path = "/usr/local/bin/busctl"
     text = lab.path.read_text(encoding="utf-8")
-    assert lab.json("--hosts", "one", "configure").exit_code == 0
+    first = lab.json("--hosts", "one", "configure")
+    assert first.exit_code == 0, first.trouble()
     before = inside(domain, STATE)
     inside(domain, f"rm -f /var/held /var/go; printf %s {shlex.quote(HELD)} >{path}; chmod 755 {path}")
     new = text.replace("filter: web}", "filter: web, nmcli: {ipv4.dns-search: x.example}}")

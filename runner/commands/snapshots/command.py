@@ -19,7 +19,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import printable
 from labrun.runner.commands.completions import complete_snapshot
 from labrun.runner.commands.snapshots.elsewhere import remove_elsewhere, size_elsewhere
-from labrun.runner.commands.snapshots.restoring import restore_lab
+from labrun.runner.commands.snapshots.restoring import restore_lab, silent_rows
 from labrun.runner.commands.snapshots.saving import save_lab, skipped
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, open_session
@@ -70,6 +70,8 @@ def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
     chosen = [host for host in session.hosts if host in snapshot.machines]
     if not chosen:
         raise UsageError(f'the snapshot "{name}" has none of these hosts', step="--hosts")
+    if silent := silent_rows(session, chosen):
+        return Report(session.lab.name, silent)
     confirm(invocation, "Replace these?", [f"machine {host} (its disk with it)" for host in chosen])
     with lab_lock(session.state.lock, "snapshot restore"), progress(session.hosts, invocation):
         rows = restore_lab(session, snapshot, chosen, wait=not no_wait)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from labrun.tasks.provision.snapshot_store import FAULT, KeptMachine, Snapshot
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["restore_lab", "start_machines"]
+__all__ = ["restore_lab", "silent_rows", "start_machines"]
 
 
 def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, wait: bool) -> list[Outcome]:
@@ -29,9 +29,6 @@ def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, 
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.snapshots.task import put_machine_back, stage_machine, unstage_all
 
-    lost = session.lost()
-    if any(host in lost for host in chosen):
-        return [_silent(host, lost) for host in chosen]
     seen = session.machines()
     for host in chosen:
         _refuse_other_kind(host, snapshot.machines[host], seen.get(host))
@@ -105,9 +102,11 @@ def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -
         )
 
 
-def _silent(host: str, lost: Mapping[str, str]) -> Outcome:
-    row = Outcome(host, "snapshot", host, Status.UNKNOWN, why=lost.get(host))
-    return row if host in lost else _not_begun(row)
+def silent_rows(session: Session, chosen: Sequence[str]) -> list[Outcome]:
+    """Return the rows of the chosen hosts if the hypervisor of one does not answer, else none."""
+    lost = session.lost()
+    rows = [Outcome(host, "snapshot", host, Status.UNKNOWN, why=lost.get(host)) for host in chosen]
+    return [row if row.why else _not_begun(row) for row in rows if lost.keys() & set(chosen)]
 
 
 def _not_begun(row: Outcome) -> Outcome:
