@@ -19,12 +19,13 @@ SEVERAL = "several:"
 class NotedMember:
     """A hypervisor that `up` has made something of the lab on, and the hosts that it put there.
 
-    ``tunnels`` = networks span it and others.
+    ``tunnels`` = networks span it and others, ``copies`` = snapshots have files there.
     """
 
     uri: str
     hosts: tuple[str, ...]
     tunnels: bool = False
+    copies: bool = False
 
 
 def noted_members(state: LabState) -> dict[str, NotedMember]:
@@ -42,6 +43,12 @@ def note_members(state: LabState, members: Mapping[str, NotedMember]) -> None:
 def _parsed(data: bytes) -> dict[str, NotedMember]:
     found = parse_json(data)
     return {
-        str(name): NotedMember(str(each["uri"]), tuple(map(str, each["hosts"])), bool(each["tunnels"]))
+        str(name): NotedMember(
+            str(each["uri"]),
+            tuple(map(str, each["hosts"])),
+            bool(each["tunnels"]),
+            # Older versions had none.
+            bool(each.get("copies", False)),
+        )
         for name, each in found.items()
     }

@@ -32,7 +32,8 @@ def homes_of(lab: Lab, placement: Placement) -> Mapping[str, str]:
 def part_of(lab: Lab, placement: Placement, hypervisor: str) -> Lab:
     """Return the lab as one hypervisor has it: the hosts placed there, and their networks.
 
-    A network whose home is elsewhere has no address, no DHCP and no way out there.
+    A network whose home is elsewhere has no address, no DHCP and no way out there. A filter that needs
+    nftables is only where a host has it: another hypervisor may be unable to enforce it.
     """
     hosts = {name: lab.hosts[name] for name in placement.on(hypervisor)}
     homes = homes_of(lab, placement)
@@ -41,7 +42,14 @@ def part_of(lab: Lab, placement: Placement, hypervisor: str) -> Lab:
         for name, network in lab.networks.items()
         if homes[name] == hypervisor or hypervisor in placement.of_network(lab, name)
     }
-    return replace(lab, hosts=MappingProxyType(hosts), networks=MappingProxyType(networks))
+    used = {nic.filter for host in hosts.values() for nic in host.interfaces}
+    filters = {name: each for name, each in lab.filters.items() if name in used or not each.needs_nftables}
+    return replace(
+        lab,
+        hosts=MappingProxyType(hosts),
+        networks=MappingProxyType(networks),
+        filters=MappingProxyType(filters),
+    )
 
 
 def _away(network: Network) -> Network:

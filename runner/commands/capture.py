@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labrun.errors import LabrunError
+from labrun.errors import HypervisorError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.nic_words import complete_nic, leading_nics
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import is_reader_gone, printable, say, write
+from labrun.runner.engine.by_hypervisor import ends_of
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import Terminated, verb
 
@@ -48,15 +49,19 @@ def command(invocation: Invocation, words: tuple[str, ...], output: Path | None,
     tcpdump runs on the hypervisor's side of the NICs, so nothing is needed in the hosts. HOST alone means
     all of its NICs; FILTER is in tcpdump's syntax: icmp, 'tcp port 80'. Ctrl-C, --count or --timeout end it.
     """
-    from labrun.tasks.provision.nic_ends import nic_ends
     from labrun.tasks.provision.tcpdump import TcpdumpGroup, require_filter
 
-    session = open_session(invocation, single="capture")
+    session = open_session(invocation)
     named, pattern = leading_nics(session.lab, words)
     if not session.uri:
         raise LabrunError("the lab has no NICs on a hypervisor", step="capture", hint=session.why_uri)
-    nics = nic_ends(session.lab, session.uri, named, does="capture")
-    require_filter(pattern)
+    ends = ends_of(session, named, does="capture")
+    nics = ends.found
+    # Where all are on other machines, none is needed here: the first tcpdump there says what is wrong.
+    with suppress(HypervisorError) if nics and all(nic.far for nic in nics) else nullcontext():
+        require_filter(pattern)
+    if not nics:
+        return Report(session.lab.name, ends.unknown_rows("capture"), extra={"packets": []})
     invocation.interruption.hosts = ()
     seen = _Seen(nics, count, keeps_lines=invocation.json)
     group = TcpdumpGroup(nics, pattern, binary=output is not None, count=count)
@@ -70,6 +75,7 @@ def command(invocation: Invocation, words: tuple[str, ...], output: Path | None,
             parts = _file(seen, group, invocation, wake)
             write_output(place, parts, grows=True, kind="the packets to ")
         rows = [_row(nic, seen.counts[number], group) for number, nic in enumerate(nics)]
+    rows += ends.unknown_rows("capture")
     text = None if invocation.json else _summary(rows, sum(seen.counts), invocation)
     if is_stdout(output):
         say(text or "")

@@ -12,6 +12,7 @@ from labrun.moments import told
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, require_host
+from labrun.runner.engine.by_hypervisor import uri_of
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
@@ -31,13 +32,13 @@ def command(invocation: Invocation, host: str) -> Report:
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.refused_traffic import recording, refused_at
 
-    session = open_session(invocation, single="log")
+    session = open_session(invocation)
     require_host(session.lab, host)
     target = session.lab.hosts[host]
     if not recording(session.lab, target):
         text = f"{host}: nothing is logged: no filter of its NICs has a rule with log: true\n"
         return _report(session.lab.name, host, invocation, [], text)
-    if why := nft.unusable(session.uri):
+    if why := nft.unusable(uri_of(session, host)):
         raise HypervisorError(f"the filters cannot be read: {why}", step="log")
     refused = refused_at(session.lab, target)
     lines = [

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 import click
 
 from labrun.errors import UsageError
-from labrun.hypervisor import is_local
-from labrun.inventory.model import Mode, Network
+from labrun.inventory.model import Mode
 from labrun.moments import stamp, told
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import printable, screen_on
+from labrun.runner.engine.network_sights import NetworkSight, look_at_networks
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 from labrun.runner.views.columns import GAP, listing, natural_width
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
-    from labrun.tasks.provision.mode_rules import ModeRule
     from labrun.tasks.provision.network_view import NetworkView
 
 _LOST = "none of libvirt's rules are there: it writes them again when it is restarted"
@@ -42,51 +40,27 @@ def command(invocation: Invocation, rules: bool) -> Report:
 
     A network that is not there is shown as absent, which is not an error.
     """
-    from labrun.tasks.provision.network_view import view_networks
-
-    session = open_session(invocation, single="net")
+    session = open_session(invocation)
     if not session.uri:
         raise UsageError("the lab has no networks in libvirt", hint=session.why_uri)
-    views = view_networks(session.lab.name, session.uri)
-    by_network = _rules(session, views) if rules else {}
-    networks = list(session.lab.networks.values())
-    rows = [_row(network, views.get(network.name)) for network in networks]
-    members = [_member(session, each, views.get(each.name), by_network.get(each.name)) for each in networks]
+    sights, unknown = look_at_networks(session, rules=rules)
+    rows = [Outcome(HYPERVISOR, "network", each.label, Status.OK, actual=_state(each)) for each in sights]
+    members = [_member(session, each, rules=rules) for each in sights]
     text = None
     if not invocation.json:
-        text = _rules_text(session, views, by_network) if rules else _table(session, views, invocation)
-    extra: JsonObject = {"networks": members, "hypervisor": session.uri}
-    return Report(session.lab.name, rows, extra=extra, text=text, notes=(session.place,))
+        text = _rules_text(sights) if rules else _table(sights, invocation)
+        text += "".join(f"{printable(f'{row.name}: unknown: {row.why}')}\n" for row in unknown)
+    extra: JsonObject = {"networks": members, **session.place_json()}
+    return Report(session.lab.name, rows + unknown, extra=extra, text=text, notes=(session.place,))
 
 
-def _rules(session: Session, views: dict[str, NetworkView]) -> dict[str, list[ModeRule]]:
-    from labrun.tasks.provision.mode_rules import explained, read_rules
-
-    if not is_local(session.uri):
-        raise UsageError(
-            f"the rules are on another machine: {session.uri}", hint="run `labrun net --rules` there"
-        )
-    listings = read_rules()
-    return {
-        name: list(
-            explained(listings, view.bridge, [str(ip_interface(subnet).network) for subnet in view.subnets])
-        )
-        for name, view in views.items()
-        if view.active and view.bridge
-    }
-
-
-def _state(network: Network, view: NetworkView | None) -> str:
-    if network.vlan is not None:
+def _state(sight: NetworkSight) -> str:
+    if sight.network.vlan is not None:
         # It is made by its guests alone.
-        return network.kind
-    if view is None:
+        return sight.network.kind
+    if sight.view is None:
         return "absent"
-    return "active" if view.active else "inactive"
-
-
-def _row(network: Network, view: NetworkView | None) -> Outcome:
-    return Outcome(HYPERVISOR, "network", network.name, Status.OK, actual=_state(network, view))
+    return "active" if sight.view.active else "inactive"
 
 
 def _expiry(moment: int) -> str:
@@ -99,14 +73,15 @@ def _until(moment: int) -> str:
     return told(moment) if moment else "never"
 
 
-def _member(
-    session: Session, network: Network, view: NetworkView | None, rules: Sequence[ModeRule] | None
-) -> JsonObject:
+def _member(session: Session, sight: NetworkSight, *, rules: bool) -> JsonObject:
+    network, view = sight.network, sight.view
     full = session.lab.libvirt_name(network.name)
     member: dict[str, object] = {"name": network.name, "mode": network.mode.value, "libvirt": full}
     vlan = network.vlan
     member["vlan"] = None if vlan is None else {"on": vlan.on, "id": vlan.id}
-    member["state"] = _state(network, view)
+    if sight.hypervisor:
+        member["on"] = sight.hypervisor
+    member["state"] = _state(sight)
     member |= {"bridge": view.bridge or None, "uuid": view.uuid} if view else {"bridge": None, "uuid": None}
     member["leases"] = [
         {
@@ -121,23 +96,24 @@ def _member(
         {"domain": plug.domain, "host": plug.host, "mac": plug.mac, "dev": plug.dev}
         for plug in (view.plugs if view else ())
     ]
-    if rules is not None:
+    # Of an inactive network there are none to look for.
+    if rules and sight.rules is not None:
         member["rules"] = [
             {"program": rule.program, "table": rule.table, "rule": rule.rule, "does": rule.does}
-            for rule in rules
+            for rule in sight.rules
         ]
     return member  # type: ignore[return-value]
 
 
-def _table(session: Session, views: dict[str, NetworkView], invocation: Invocation) -> str:
+def _table(sights: Sequence[NetworkSight], invocation: Invocation) -> str:
     networks, guests = [], []
-    for network in session.lab.networks.values():
-        view = views.get(network.name)
+    for sight in sights:
+        network, view = sight.network, sight.view
         subnets = "\n".join(str(subnet) for subnet in (network.cidr, network.cidr6) if subnet) or "-"
         identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
         mode = network.mode.value if network.vlan is None else "vlan"
-        networks.append((network.name, mode, _state(network, view), subnets, *identity))
-        guests += _guests(network.name, view) if view else []
+        networks.append((sight.label, mode, _state(sight), subnets, *identity))
+        guests += _guests(sight.label, view) if view else []
     text = _networks(networks, color=invocation.color)
     if guests:
         shown = ("network", "guest", "port", "lease", "until")
@@ -173,18 +149,16 @@ def _guests(name: str, view: NetworkView) -> list[tuple[str, ...]]:
     return lines
 
 
-def _rules_text(
-    session: Session, views: dict[str, NetworkView], by_network: dict[str, list[ModeRule]]
-) -> str:
+def _rules_text(sights: Sequence[NetworkSight]) -> str:
     parts = []
-    for network in session.lab.networks.values():
-        view, rules = views.get(network.name), by_network.get(network.name, [])
+    for sight in sights:
+        network, view, rules = sight.network, sight.view, sight.rules or ()
         where = f", {view.bridge}" if view and view.bridge else ""
-        lines = [f"{network.name} ({network.kind}{where})"]
+        lines = [f"{sight.label} ({network.kind}{where})"]
         if network.vlan is not None:
             lines.append(f"  no rules of its own: its frames pass as those of {network.vlan.on}")
         elif view is None or not view.active:
-            lines.append(f"  {_state(network, view)}: no rules")
+            lines.append(f"  {_state(sight)}: no rules")
         elif not rules:
             lines.append(f"  {_NO_RULES.get(network.mode, _LOST)}")
         for rule in rules:

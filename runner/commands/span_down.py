@@ -22,7 +22,9 @@ from labrun.state_members import SEVERAL, NotedMember, noted_members
 from labrun.tasks.provision.networks import observe_networks
 from labrun.tasks.provision.planning import see_machines
 from labrun.tasks.provision.several_plans import labelled
+from labrun.tasks.provision.snapshot_store import SNAPSHOTS
 from labrun.tasks.provision.tunnels import observe_tunnels
+from labrun.tasks.snapshots.places import remove_far
 
 __all__ = ["down_several"]
 
@@ -52,6 +54,8 @@ def down_several(invocation: Invocation, name: str, lab: Lab | None) -> Report:
             found = take_down(invocation, name, uri, state, lab, is_confirmed=True)
             if invocation.hosts is None and not any(row.exit_code for row in found):
                 found += _without_tunnels(name, uri, noted)
+                if member in noted and noted[member].copies:
+                    found += _without_copies(name, uri)
             rows += labelled(found, partial("{1} on {0}".format, member))
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             forget(state, invocation)
@@ -81,8 +85,19 @@ def _without_tunnels(lab: str, uri: str, noted: Mapping[str, NotedMember]) -> li
     return remove_objects(uri, lab, "tunnel", observe_tunnels(connect(uri), lab))
 
 
+def _without_copies(lab: str, uri: str) -> list[Outcome]:
+    """Remove the files of the lab's snapshots on another machine. Return a row if that fails."""
+    try:
+        remove_far(uri, SNAPSHOTS.folder(lab))
+    except HypervisorError as error:
+        why = f"files of snapshots stay: {error.reason}"
+        row = Outcome(HYPERVISOR, "snapshot", "files", Status.FAILED, "absent", why=why)
+        return [replace(row, hypervisor_fault=True)]
+    return []
+
+
 def _losses(lab: str, uris: Mapping[str, str], hosts: tuple[str, ...] | None) -> list[str]:
-    losses = []
+    losses = [f"snapshot {each.name}" for each in SNAPSHOTS.of(lab)] if hosts is None else []
     for member, uri in uris.items():
         for host in see_machines(lab, uri):
             if hosts is None or host in hosts:

@@ -20,7 +20,7 @@ from labrun.runner.commands.up import (
 from labrun.runner.engine.session import Session
 from labrun.runner.engine.span import Span
 from labrun.runner.engine.span_plans import PartPlan, plan_several
-from labrun.state_members import NotedMember, note_members
+from labrun.state_members import NotedMember, note_members, noted_members
 from labrun.tasks.provision.obstacles import not_begun
 from labrun.tasks.provision.planning import LabPlan, leftover_rows, plan_rows
 from labrun.tasks.provision.remote_way import require_way
@@ -110,8 +110,11 @@ def bring_up_several(
             require_way(session.lab, each.member.uri, [item.spec.host for item in each.plan.machines])
     ask(session, whole_plan(plans), wishes)
     session.state.check_room()
+    before, spans = noted_members(session.state), bool(spanned(session.lab, span.placement))
     noted = {
-        name: NotedMember(each.uri, span.placement.on(name), bool(spanned(session.lab, span.placement)))
+        name: NotedMember(
+            each.uri, span.placement.on(name), spans, copies=name in before and before[name].copies
+        )
         for name, each in session.lab.hypervisors.items()
     }
     note_members(session.state, noted)

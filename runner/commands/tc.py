@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from labrun.errors import HypervisorError, LabrunError, UsageError
+from labrun.hypervisor import is_local
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.nic_words import complete_nic, named_nics
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.by_hypervisor import ends_of, reason_of
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 from labrun.tasks.provision.link_quality import WORDS
@@ -42,10 +45,9 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     """
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.link_quality import quality_of_words
-    from labrun.tasks.provision.link_shaping import Shaped, read_links, set_link
-    from labrun.tasks.provision.nic_ends import nic_ends
+    from labrun.tasks.provision.link_shaping import Shaped, set_link
 
-    session = open_session(invocation, single="tc")
+    session = open_session(invocation)
     named, rest = _split(session, words)
     wanted = quality_of_words(rest)
     if rest and clear:
@@ -53,22 +55,29 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     if not session.uri:
         raise LabrunError("the lab has no NICs on a hypervisor", step="tc", hint=session.why_uri)
     every = [(host, nic.name) for host in session.hosts for nic in session.lab.hosts[host].interfaces]
-    nics = nic_ends(session.lab, session.uri, named or every, does="tc", only_running=not named)
-    if why := nft.unusable(session.uri):
+    ends = ends_of(session, named or every, does="tc", only_running=not named)
+    here = next((each.uri for each in session.members() if is_local(each.uri)), "")
+    if here and (why := nft.unusable(here)):
         raise HypervisorError(why.replace("nftables", "tc"), step="tc", hint="run labrun as root")
-    links = read_links()
+    links, silent = _read(ends.found)
+    nics = [nic for nic in ends.found if nic not in silent]
     changed = {
         nic
         for nic in nics
-        if (rest or clear) and set_link(nic, wanted, links.get(nic.device, Shaped()), is_named=bool(named))
+        if (rest or clear)
+        and set_link(nic, wanted, links.get((nic.far, nic.device), Shaped()), is_named=bool(named))
     }
-    after = read_links() if changed else links
-    shown = [(nic, after.get(nic.device, Shaped())) for nic in nics]
+    after, lost = _read(changed) if changed else ({}, {})
+    silent |= lost
+    links |= after
+    shown = [(nic, links.get((nic.far, nic.device), Shaped())) for nic in nics if nic not in lost]
     rows = [
         _row(nic, shaped, wanted if rest or clear else None, is_changed=nic in changed)
         for nic, shaped in shown
     ]
-    there = {(nic.host, nic.nic) for nic in nics}
+    rows += [Outcome(nic.host, "tc", nic.nic, Status.UNKNOWN, why=why) for nic, why in silent.items()]
+    rows += ends.unknown_rows("tc")
+    there = {(nic.host, nic.nic) for nic in ends.found} | ends.unknown.keys()
     rows += [
         Outcome(host, "tc", nic, Status.SKIPPED, why="its machine is off, or it has no device here")
         for host, nic in (named or every)
@@ -76,6 +85,23 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     ]
     extra: JsonObject = {"links": [_member(nic, shaped) for nic, shaped in shown]}
     return Report(session.lab.name, rows, extra=extra)
+
+
+def _read(nics: Iterable[NicEnd]) -> tuple[dict[tuple[str, str], Shaped], dict[NicEnd, str]]:
+    """Return what is at the devices, by hypervisor and device, and why some of these NICs are unknown."""
+    from labrun.tasks.provision.link_shaping import read_links
+
+    found: dict[tuple[str, str], Shaped] = {}
+    silent: dict[NicEnd, str] = {}
+    asked = list(nics)
+    for far in dict.fromkeys(nic.far for nic in asked):
+        try:
+            found |= {(far, device): shaped for device, shaped in read_links(far).items()}
+        except HypervisorError as error:
+            if not far:
+                raise
+            silent |= {nic: reason_of(error) for nic in asked if nic.far == far}
+    return found, silent
 
 
 def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:

@@ -6,6 +6,7 @@ machine's run; labrun's own is known by its handle.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from labrun.outcome import Outcome, Status
 from labrun.tasks.provision import nft
 from labrun.tasks.provision.driver import tap_name
 from labrun.tasks.provision.hypervisor_network import makes_devices
+from labrun.tasks.provision.hypervisor_shell import run_as_root
 from labrun.tasks.provision.link_quality import NOTHING, Quality, qdisc_options, quality_of_options
 from labrun.tasks.provision.nic_ends import NicEnd
 
@@ -42,9 +44,12 @@ class Shaped:
     dropped: int = 0
 
 
-def read_links() -> dict[str, Shaped]:
-    """Return what is at every device of the hypervisor that has a qdisc. Raises HypervisorError."""
-    text = nft.run(["tc", "-j", "-s", "qdisc", "show"])
+def read_links(far: str = "") -> dict[str, Shaped]:
+    """Return what is at every device of the hypervisor that has a qdisc; ``far`` as in :class:`NicEnd`.
+
+    Raises HypervisorError.
+    """
+    text = _run(far, ["tc", "-j", "-s", "qdisc", "show"])
     try:
         listed = objects(read_json(text or "[]", "tc qdisc"), "tc qdisc", "qdiscs")
     except UnreadableError as error:
@@ -76,12 +81,12 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
         return False
     if there.quality != NOTHING:
         # A qdisc of one kind does not become one of the other.
-        nft.run(["tc", "qdisc", "del", *_at(nic), "handle", _HANDLE])
+        _run(nic.far, ["tc", "qdisc", "del", *_at(nic), "handle", _HANDLE])
     try:
         if wanted != NOTHING:
             _add(nic, wanted)
         elif _is_tap(nic):
-            nft.run(["tc", "qdisc", "replace", *_at(nic), _NO_QUEUE])
+            _run(nic.far, ["tc", "qdisc", "replace", *_at(nic), _NO_QUEUE])
     except HypervisorError:
         if there.quality != NOTHING:
             _add(nic, there.quality)
@@ -91,11 +96,12 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
 
 def _add(nic: NicEnd, wanted: Quality) -> None:
     try:
-        nft.run(["tc", "qdisc", "replace", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
+        _run(nic.far, ["tc", "qdisc", "replace", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
     except HypervisorError as error:
         if _UNKNOWN_KIND in error.reason and wanted.needs_netem:
+            whose = "its hypervisor's" if nic.far else "this machine's"
             raise HypervisorError(
-                "this machine's kernel has no netem, which delay, loss, duplicate and corrupt need",
+                f"{whose} kernel has no netem, which delay, loss, duplicate and corrupt need",
                 host=nic.host,
                 step="tc",
                 hint="`sudo modprobe sch_netem`; the RHEL family has it in kernel-modules-extra; a rate alone"
@@ -105,13 +111,17 @@ def _add(nic: NicEnd, wanted: Quality) -> None:
 
 
 def _is_tap(nic: NicEnd) -> bool:
-    text = nft.run(["ip", "-json", "-details", "link", "show", "dev", nic.device])
+    text = _run(nic.far, ["ip", "-json", "-details", "link", "show", "dev", nic.device])
     try:
         found = objects(read_json(text, "ip link"), "ip link", "links")
     except UnreadableError as error:
         raise HypervisorError(error.reason, step="tc") from error
     info = [each.get("linkinfo") for each in found]
     return any(isinstance(each, dict) and each.get("info_kind") == "tun" for each in info)
+
+
+def _run(far: str, command: list[str]) -> str:
+    return run_as_root(far, f"{shlex.join(command)}\n", "tc") if far else nft.run(command)
 
 
 def _at(nic: NicEnd) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from labrun.errors import HypervisorError
+from labrun.tasks.provision.hypervisor_shell import run_as_root
 
 __all__ = ["ModeRule", "explained", "read_rules"]
 
@@ -27,20 +28,26 @@ class ModeRule:
     does: str
 
 
-def read_rules() -> tuple[tuple[str, str], ...]:
+def read_rules(far: str = "") -> tuple[tuple[str, str], ...]:
     """Return each program that lists rules, and its listing, of this thread's network.
 
-    Root only. A newer libvirt keeps its rules in a table of nftables. Raises HypervisorError.
+    ``far`` is the URI of another machine whose rules are meant instead. Root only. A newer libvirt keeps
+    its rules in a table of nftables. Raises HypervisorError.
     """
     found = []
     for program in _SAVERS:
-        found.append((program.removesuffix("-save"), _listing([program])))
+        found.append((program.removesuffix("-save"), _listing(far, [program])))
     for family in ("ip", "ip6"):
-        found.append(("nft", _listing(["nft", "list", "table", family, "libvirt_network"], optional=True)))
+        found.append(
+            ("nft", _listing(far, ["nft", "list", "table", family, "libvirt_network"], optional=True))
+        )
     return tuple(found)
 
 
-def _listing(command: Sequence[str], *, optional: bool = False) -> str:
+def _listing(far: str, command: Sequence[str], *, optional: bool = False) -> str:
+    if far:
+        rest = " 2>/dev/null || true" if optional else ""
+        return run_as_root(far, f"{shlex.join(command)}{rest}\n", "rules")
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS, stdin=subprocess.DEVNULL

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabrunError, UsageError
+from labrun.hypervisor import is_local
 from labrun.state_files import NOT_OURS, WRONG, DamagedFileError, parse_json, read_file
 
 __all__ = [
@@ -77,7 +78,17 @@ class Snapshot:
     @property
     def has_memory(self) -> bool:
         """Tell whether it has the memory of a VM."""
-        return any((self.of(host) / "memory").exists() for host in self.machines)
+        return any(
+            (self.of(host) / "memory").exists()
+            # Its files are on another machine; each VM that runs is saved with its memory.
+            or (host in self.far and kept.state in ("running", "paused"))
+            for host, kept in self.machines.items()
+        )
+
+    @property
+    def far(self) -> Mapping[str, str]:
+        """Return the URIs of the other machines that have files of it, by host."""
+        return {host: kept.uri for host, kept in self.machines.items() if not is_local(kept.uri)}
 
 
 @dataclass(frozen=True, slots=True)

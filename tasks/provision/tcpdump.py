@@ -10,11 +10,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
 from labrun.errors import HypervisorError, UsageError
+from labrun.tasks.provision.far_tcpdump import begin_far, far_command
 from labrun.tasks.provision.nic_ends import NicEnd
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = ["TcpdumpGroup", "require_filter", "require_tcpdump"]
 
 _SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _BEGIN_SECONDS = 15.0
+# A login comes first.
+_FAR_SECONDS = 60.0
 _END_SECONDS = 5.0
 _CHUNK = 65536
 # How long the packets that several see are put in order for (seconds).
@@ -87,21 +91,24 @@ class TcpdumpGroup:
         self._ending: float | None = None
 
     def __enter__(self) -> Self:
-        program = require_tcpdump()
+        program = require_tcpdump() if any(not nic.far for nic in self._nics) else "tcpdump"
         shape = ["-U", "-w", "-"] if self._binary else ["-l", "-n", "-tt"]
         count = [] if self._count is None else ["-c", str(self._count)]
         try:
             for number, nic in enumerate(self._nics):
-                command = [program, "-i", nic.device, "--immediate-mode", *shape, *count, "--", *self._words]
+                own = "tcpdump" if nic.far else program
+                command = [own, "-i", nic.device, "--immediate-mode", *shape, *count, "--", *self._words]
                 # Ctrl-C is for labrun, which ends them.
                 process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
+                    far_command(nic.far) if nic.far else command,
+                    stdin=subprocess.PIPE if nic.far else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     start_new_session=True,
                 )
                 self._running.append(_Running(nic, process))
+                if process.stdin is not None:
+                    begin_far(process.stdin, command)
                 self._watch(process.stdout, number, is_output=True)
                 self._watch(process.stderr, number, is_output=False)
             self._wait_until_listening()
@@ -122,7 +129,8 @@ class TcpdumpGroup:
 
     def _wait_until_listening(self) -> None:
         """Wait until every one sees packets. Raises HypervisorError with what one complains of."""
-        deadline = time.monotonic() + _BEGIN_SECONDS
+        seconds = _FAR_SECONDS if any(nic.far for nic in self._nics) else _BEGIN_SECONDS
+        deadline = time.monotonic() + seconds
         while not all(_IS_LISTENING.encode() in each.said for each in self._running):
             for each in self._running:
                 if each.process.poll() is not None and _IS_LISTENING.encode() not in each.said:
@@ -130,7 +138,7 @@ class TcpdumpGroup:
                     reason = self.complaint(each.nic) or f"exit code {each.process.returncode}"
                     raise HypervisorError(f"tcpdump at {each.nic.name}: {reason}", step="capture")
             if time.monotonic() > deadline:
-                raise HypervisorError(f"tcpdump did not start within {_BEGIN_SECONDS:.0f} s", step="capture")
+                raise HypervisorError(f"tcpdump did not start within {seconds:.0f} s", step="capture")
             self._read_complaints(0.1)
 
     def _read_complaints(self, seconds: float) -> None:
@@ -200,7 +208,10 @@ class TcpdumpGroup:
         if self._ending is None:
             self._ending = time.monotonic()
             for each in self._running:
-                if each.process.poll() is None:
+                if each.process.stdin is not None:
+                    with suppress(OSError):
+                        each.process.stdin.close()
+                elif each.process.poll() is None:
                     each.process.send_signal(signal.SIGINT)
 
     def dropped(self, nic: NicEnd) -> int:
@@ -209,10 +220,20 @@ class TcpdumpGroup:
         return int(found[1]) if found else 0
 
     def complaint(self, nic: NicEnd) -> str:
-        """Return what a NIC's tcpdump complained of, empty if nothing."""
+        """Return what a NIC's tcpdump complained of, empty if nothing.
+
+        One on another machine that has not ended when it was told to is a complaint as well.
+        """
+        if nic.far and self._ending is not None and self._is_open(nic):
+            return "its hypervisor has not answered: what it saw last is missing"
         lines = [line.strip() for line in self._said(nic).splitlines()]
         odd = [line for line in lines if not _QUIET.match(line) and "link-type" not in line]
         return odd[-1].removeprefix("tcpdump: ") if odd else ""
+
+    def _is_open(self, nic: NicEnd) -> bool:
+        watched = self._selector.get_map().values()
+        numbers = {key.data[0] for key in watched if key.data is not None}
+        return any(each.nic == nic and number in numbers for number, each in enumerate(self._running))
 
     def _said(self, nic: NicEnd) -> str:
         said = next((each.said for each in self._running if each.nic == nic), b"")

@@ -13,6 +13,7 @@ from labrun.tasks.provision.domains import find_domain, require
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.overlay import Overlay
 from labrun.tasks.snapshots.keeper import Kept, MachineFolder
+from labrun.tasks.snapshots.places import place_of
 from labrun.tasks.snapshots.tree_copy import copy_tree
 
 __all__ = ["DEFINITION", "INDEX", "UPPER", "ContainerKeeper", "read_index"]
@@ -74,9 +75,10 @@ def save_definition(machine: MachineFolder) -> str:
         domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
         xml = str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
         autostart = bool(domain.autostart())
-    (machine.folder / DEFINITION).write_text(xml, encoding="utf-8")
+    place = place_of(machine.uri)
+    place.write(machine.folder / DEFINITION, xml)
     if autostart:
-        (machine.folder / "autostart").touch()
+        place.write(machine.folder / "autostart", "")
     return xml
 
 

@@ -16,7 +16,7 @@ from labrun.tasks.provision.saved_state import is_saved, moved
 from labrun.tasks.provision.volumes import ensure_pool, image_pool, lab_pool, refresh
 from labrun.tasks.snapshots.containers import DEFINITION, save_definition
 from labrun.tasks.snapshots.keeper import Kept, MachineFolder
-from labrun.tasks.snapshots.tree_copy import copy_file
+from labrun.tasks.snapshots.places import place_of
 
 __all__ = ["MEMORY", "VmKeeper", "disk_files", "memory_snapshot"]
 
@@ -36,23 +36,24 @@ class VmKeeper:
 
     def save(self, machine: MachineFolder) -> Kept:
         """Save the memory of a VM that was running, then copy its disks, which do not change any more."""
-        machine.folder.mkdir(mode=0o700)
+        place = place_of(machine.uri)
+        place.make_folder(machine.folder)
         xml = save_definition(machine)
         _refuse_saved(machine)
         memory = _save_memory(machine, xml) if machine.state in ("running", "paused") else 0
         size = sum(
-            copy_file(path, str(machine.folder / f"disk{number}"))
+            place.copy(path, str(machine.folder / f"disk{number}"))
             for number, path in enumerate(disk_files(xml))
         )
         if (nvram := _nvram(machine)) is not None:
-            size += copy_file(str(nvram), str(machine.folder / NVRAM))
-            (machine.folder / NVRAM_PATH).write_text(str(nvram), encoding="utf-8")
+            size += place.copy(str(nvram), str(machine.folder / NVRAM))
+            place.write(machine.folder / NVRAM_PATH, str(nvram))
         return Kept(size, memory)
 
     def stage(self, machine: MachineFolder) -> None:
         """Copy the disks beside those in use, under names of the machine's own."""
-        image = Path(image_pool().directory / machine.base)
-        if machine.base and not image.exists():
+        image, place = Path(image_pool().directory / machine.base), place_of(machine.uri)
+        if machine.base and not place.exists(image):
             raise HypervisorError(
                 f"the image that its disk stands on is gone: {image}", host=machine.host, step="snapshot"
             )
@@ -60,25 +61,27 @@ class VmKeeper:
             ensure_pool(connect(machine.uri), lab_pool(machine.lab))
         self.unstage(machine)
         for number, path in enumerate(_kept_disks(machine)):
-            copy_file(str(machine.folder / f"disk{number}"), _staged(machine, number, path))
+            place.copy(str(machine.folder / f"disk{number}"), _staged(machine, number, path))
 
     def put_back(self, machine: MachineFolder) -> str:
         """End the VM, put its files in place, define it, and let it go on, or wait, where it was."""
-        xml = (machine.folder / DEFINITION).read_text(encoding="utf-8")
+        place = place_of(machine.uri)
+        xml = place.read(machine.folder / DEFINITION)
         connection = connect(machine.uri)
         driver_for(machine.kind, machine.uri).retire(machine.lab, machine.domain)
         for number, path in enumerate(_kept_disks(machine)):
-            Path(_staged(machine, number, path)).replace(path)
-        if (machine.folder / NVRAM).exists():
-            nvram = Path((machine.folder / NVRAM_PATH).read_text(encoding="utf-8"))
-            nvram.unlink(missing_ok=True)
-            copy_file(str(machine.folder / NVRAM), str(nvram))
+            place.move(_staged(machine, number, path), path)
+        if place.exists(machine.folder / NVRAM):
+            nvram = Path(place.read(machine.folder / NVRAM_PATH))
+            place.remove(nvram)
+            place.copy(str(machine.folder / NVRAM), str(nvram))
+        starts_itself = place.exists(machine.folder / "autostart")
         with translated("define", machine.host):
             refresh(ensure_pool(connection, lab_pool(machine.lab)))
             domain = connection.defineXML(xml)
-            domain.setAutostart(int((machine.folder / "autostart").exists()))
+            domain.setAutostart(int(starts_itself))
         memory = machine.folder / MEMORY
-        if not memory.exists():
+        if not place.exists(memory):
             return "shut off"
         self._go_on(machine, connection, memory, xml)
         return machine.state
@@ -110,7 +113,7 @@ class VmKeeper:
     def unstage(self, machine: MachineFolder) -> None:
         """Remove disks that were not put back."""
         for number, path in enumerate(_kept_disks(machine)):
-            Path(_staged(machine, number, path)).unlink(missing_ok=True)
+            place_of(machine.uri).remove(Path(_staged(machine, number, path)))
 
 
 def disk_files(xml: str) -> tuple[str, ...]:
@@ -139,7 +142,7 @@ def _save_memory(machine: MachineFolder, xml: str) -> int:
     with translated("memory", machine.host):
         domain = require(find_domain(connect(machine.uri), machine.domain, machine.lab), machine.domain)
         domain.snapshotCreateXML(memory_snapshot(xml, str(file)), flags)
-    return file.stat().st_blocks * 512
+    return place_of(machine.uri).size(file)
 
 
 def _refuse_saved(machine: MachineFolder) -> None:
@@ -164,11 +167,11 @@ def _nvram(machine: MachineFolder) -> Path | None:
         element = ET.fromstring(domain.XMLDesc(0)).find("./os/nvram")  # noqa: S314 - libvirt's own output
     if element is not None and element.text:
         return Path(element.text.strip())
-    return next(iter(sorted(_NVRAMS.glob(f"{machine.domain}_VARS.*"))), None)
+    return next(iter(place_of(machine.uri).matching(_NVRAMS, f"{machine.domain}_VARS.*")), None)
 
 
 def _kept_disks(machine: MachineFolder) -> tuple[str, ...]:
-    return disk_files((machine.folder / DEFINITION).read_text(encoding="utf-8"))
+    return disk_files(place_of(machine.uri).read(machine.folder / DEFINITION))
 
 
 def _staged(machine: MachineFolder, number: int, path: str) -> str:

@@ -208,6 +208,22 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     }
 
 
+def test_commands_ask_the_hypervisor_that_a_host_is_on(lab: SpanningLab, bed: Bed) -> None:
+    net = lab.json("net")
+    assert net.exit_code == 0, net.trouble()
+    ports = {each["on"]: [port["host"] for port in each["ports"]] for each in net.document["networks"]}
+    assert ports == {"a": ["one"], "b": ["two"]}
+    slow = lab.json("tc", "two:lan", "rate", "2mbit")
+    assert [row["status"] for row in slow.of("tc", "two")] == ["changed"], slow.trouble()
+    assert "1ab0:" in bed.b.inside("tc", "qdisc", "show")
+    assert lab.json("tc", "two:lan", "--clear").exit_code == 0
+    saved = lab.json("snapshot", "save", "ci")
+    assert saved.exit_code == 0, saved.trouble()
+    assert bed.b.inside("ls", f"/var/lib/labrun/snapshots/{NAME}/ci").split() == ["two"]
+    removed = lab.json("-y", "snapshot", "remove", "ci")
+    assert removed.exit_code == 0, removed.trouble()
+
+
 def device_of(other: FurtherHypervisor) -> str:
     return other.inside("sh", "-c", "ip -o link show type vxlan").split(":")[1].strip()
 

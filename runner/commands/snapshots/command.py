@@ -16,8 +16,10 @@ from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.cli.terminal import printable
 from labrun.runner.commands.completions import complete_snapshot
-from labrun.runner.commands.snapshots.restoring import restore_lab
+from labrun.runner.commands.snapshots.elsewhere import remove_elsewhere, size_elsewhere
+from labrun.runner.commands.snapshots.restoring import restore_lab, silent_rows
 from labrun.runner.commands.snapshots.saving import save_lab, skipped
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, open_session
@@ -29,6 +31,8 @@ from labrun.tasks.snapshots.keeper import require_local
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
+
+_HERE = "qemu:///system"
 
 command = VerbGroup("snapshot", "Save, restore and compare the state of all machines of the lab.")
 
@@ -66,6 +70,8 @@ def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
     chosen = [host for host in session.hosts if host in snapshot.machines]
     if not chosen:
         raise UsageError(f'the snapshot "{name}" has none of these hosts', step="--hosts")
+    if silent := silent_rows(session, chosen):
+        return Report(session.lab.name, silent)
     confirm(invocation, "Replace these?", [f"machine {host} (its disk with it)" for host in chosen])
     with lab_lock(session.state.lock, "snapshot restore"), progress(session.hosts, invocation):
         rows = restore_lab(session, snapshot, chosen, wait=not no_wait)
@@ -102,8 +108,11 @@ def list_command(invocation: Invocation) -> Report:
     snapshots = SNAPSHOTS.of(session.lab.name)
     members: list[JsonObject] = []
     lines = []
+    rows: list[Outcome] = []
     for each in snapshots:
-        size, states = _size(each), [kept.state for kept in each.machines.values()]
+        far, silent = size_elsewhere(session, each)
+        rows += silent
+        size, states = _size(each) + far, [kept.state for kept in each.machines.values()]
         members.append(
             {
                 "name": each.name,
@@ -121,7 +130,9 @@ def list_command(invocation: Invocation) -> Report:
         )
     columns = ("snapshot", "made", "machines", "running", "memory", "own size")
     text = listing(columns, lines, color=invocation.color) if lines else "no snapshots\n"
-    return Report(session.lab.name, extra={"snapshots": members}, text=None if invocation.json else text)
+    text += "".join(f"{printable(f'{row.name}: unknown: {row.why}')}\n" for row in rows)
+    extra: JsonObject = {"snapshots": members}
+    return Report(session.lab.name, rows, extra=extra, text=None if invocation.json else text)
 
 
 @verb("remove", group=command, recorded=True)
@@ -132,6 +143,8 @@ def remove(invocation: Invocation, name: str) -> Report:
     snapshot = SNAPSHOTS.find(session.lab.name, name)
     confirm(invocation, "Remove this?", [f"snapshot {name}, of {_made(snapshot)}"])
     with lab_lock(session.state.lock, "snapshot remove"):
+        if silent := remove_elsewhere(session, snapshot):
+            return Report(session.lab.name, silent)
         remove_snapshot(snapshot)
     return Report(session.lab.name, [snapshot_row(name, Status.CHANGED, "removed", expected="absent")])
 
@@ -142,8 +155,10 @@ def snapshot_row(name: str, status: Status, actual: str, *, expected: str) -> Ou
 
 
 def _opened(invocation: Invocation) -> Session:
-    session = open_session(invocation, single="snapshot")
-    require_local(session.uri, "a snapshot")
+    session = open_session(invocation)
+    # Of several hypervisors, the others have their own files; what is known of them all is kept here.
+    uri = session.uri if session.span is None else _HERE
+    require_local(uri, "a snapshot")
     return session
 
 

@@ -22,13 +22,15 @@ MOST_FILES = 20
 def compare_lab(session: Session, snapshot: Snapshot) -> list[Outcome]:
     """Return the rows of all selected hosts."""
     seen = session.machines()
-    absent = session.absent(seen)
+    absent, lost = session.absent(seen), session.lost()
     rows: list[Outcome] = []
     for host in session.hosts:
         if session.lab.hosts[host].machine is None:
             continue
         kept = snapshot.machines.get(host)
-        if kept is None:
+        if host in lost:
+            rows.append(Outcome(host, "machine", host, Status.UNKNOWN, why=lost[host]))
+        elif kept is None:
             rows.append(_skipped(host, "it is not in the snapshot"))
         elif host not in seen:
             rows.append(Outcome(host, "machine", host, Status.DRIFTED, kept.state, "absent", absent[host]))

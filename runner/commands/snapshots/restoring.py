@@ -12,12 +12,13 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.commands.snapshots.saving import folder_of
 from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.session import Session
+from labrun.tasks.provision.planning import LabPlan
 from labrun.tasks.provision.snapshot_store import FAULT, KeptMachine, Snapshot
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["restore_lab", "start_machines"]
+__all__ = ["restore_lab", "silent_rows", "start_machines"]
 
 
 def restore_lab(session: Session, snapshot: Snapshot, chosen: Sequence[str], *, wait: bool) -> list[Outcome]:
@@ -68,17 +69,26 @@ def start_machines(session: Session, hosts: Sequence[str], *, wait: bool) -> lis
 
     Return their rows. What the file says otherwise of them waits for the next `up`.
     """
-    from labrun.runner.commands.up import carry_out
+    from labrun.runner.commands.up import bring_up_machines, carry_out
     from labrun.tasks.provision.planning import plan_lab
 
-    plan = plan_lab(session.lab, session.uri, hosts)
+    if session.span is not None:
+        plans = (plan_lab(session.lab, each.uri, hosts, part=each.part) for each in session.members())
+        started = tuple(item for plan in plans for item in _as_defined(plan).machines)
+        plan = LabPlan(machines=started)
+        return bring_up_machines(session, plan, set(), wait=wait, configures=False)
+    plan = _as_defined(plan_lab(session.lab, session.uri, hosts))
+    return carry_out(session, plan, {}, wait=wait)
+
+
+def _as_defined(plan: LabPlan) -> LabPlan:
+    """Return what is left of a plan if machines are only started, as they are."""
     machines = tuple(
         replace(item, plan=replace(item.plan, action="start" if item.plan.start else "none", kept=""))
         for item in plan.machines
         if item.seen is not None
     )
-    plan = replace(plan, machines=machines, networks=(), filters=(), forwards=())
-    return carry_out(session, plan, {}, wait=wait)
+    return replace(plan, machines=machines, networks=(), filters=(), forwards=())
 
 
 def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -> None:
@@ -90,6 +100,13 @@ def _refuse_other_kind(host: str, kept: KeptMachine, seen: SeenMachine | None) -
             step="snapshot",
             hint="`--hosts` restores the others",
         )
+
+
+def silent_rows(session: Session, chosen: Sequence[str]) -> list[Outcome]:
+    """Return the rows of the chosen hosts if the hypervisor of one does not answer, else none."""
+    lost = session.lost()
+    rows = [Outcome(host, "snapshot", host, Status.UNKNOWN, why=lost.get(host)) for host in chosen]
+    return [row if row.why else _not_begun(row) for row in rows if lost.keys() & set(chosen)]
 
 
 def _not_begun(row: Outcome) -> Outcome:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from labrun.errors import LabrunError
+from labrun.errors import HypervisorError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.session import Session
+from labrun.state_members import note_members, noted_members
 from labrun.tasks.provision.snapshot_store import (
     FAULT,
     SNAPSHOTS,
@@ -22,11 +25,15 @@ from labrun.tasks.provision.snapshot_store import (
     newest,
 )
 from labrun.tasks.snapshots.keeper import MachineFolder
+from labrun.tasks.snapshots.places import begin_far, finish_far, remove_far
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.planning import SeenMachine
 
 __all__ = ["Saved", "folder_of", "save_lab", "skipped"]
+
+
+_NOT_KEPT = "nothing is kept: others could not be saved"
 
 
 class Saved(NamedTuple):
@@ -39,12 +46,14 @@ class Saved(NamedTuple):
 def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
     """Save the lab's machines as the copy ``name`` in a store, with the lab's lock held.
 
-    If one of them fails, there is no such copy.
+    If one of them fails, or its hypervisor does not answer, there is no such copy.
     """
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.snapshots.task import save_machine, still
 
-    lab = session.lab
+    lab, lost = session.lab, session.lost()
+    if lost:
+        return Saved([_silent(host.name, lost) for host in lab.hosts.values() if host.machine is not None], 0)
     seen = session.machines()
     wanted = [host.name for host in lab.hosts.values() if host.machine is not None]
     there = [host for host in wanted if host in seen]
@@ -63,7 +72,10 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
         for host in there
     }
     data = {host: {"snapshot": folder} for host, folder in folders.items()}
+    far = frozenset(snapshot.far.values())
+    is_kept = False
     try:
+        _begin_elsewhere(session, far, part, snapshot.folder)
         with (
             hypervisor_engine(session.uri, data, until="been saved") as nornir,
             still([*folders.values()]) as pause,
@@ -74,16 +86,41 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
         else:
             if session.state.fault.exists():
                 shutil.copy2(session.state.fault, part / FAULT)
+            for uri in far:
+                finish_far(uri, part, snapshot.folder)
             finish_snapshot(part, snapshot)
+            is_kept = True
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        for uri in () if is_kept else far:
+            with suppress(HypervisorError):
+                remove_far(uri, part)
     absent = session.absent(seen)
     rows += [skipped(host, absent[host]) for host in wanted if host not in seen]
     return Saved(rows, pause.seconds)
 
 
+def _begin_elsewhere(session: Session, uris: Collection[str], part: Path, folder: Path) -> None:
+    """Make the folders of a snapshot on other machines, and note for `down` that they have files of it."""
+    if not uris:
+        return
+    noted = noted_members(session.state)
+    note_members(
+        session.state,
+        {name: replace(each, copies=each.copies or each.uri in uris) for name, each in noted.items()},
+    )
+    for uri in uris:
+        begin_far(uri, part, folder)
+
+
+def _silent(host: str, lost: Mapping[str, str]) -> Outcome:
+    if host in lost:
+        return Outcome(host, "snapshot", host, Status.UNKNOWN, why=lost[host])
+    return skipped(host, _NOT_KEPT)
+
+
 def _not_kept(row: Outcome) -> Outcome:
-    return replace(row, status=Status.SKIPPED, actual=None, why="nothing is kept: others could not be saved")
+    return replace(row, status=Status.SKIPPED, actual=None, why=_NOT_KEPT)
 
 
 def _kept(session: Session, seen: SeenMachine) -> KeptMachine:

@@ -57,6 +57,14 @@ def test_only_the_home_has_the_address_and_dhcp(tmp_path: Path) -> None:
     assert part_of(lab, placement, "b").networks["own"] == lab.networks["own"]
 
 
+def test_a_filter_that_needs_nftables_is_where_a_host_has_it(tmp_path: Path) -> None:
+    text = TEXT.replace("lan: 10.1.0.11,", "lan: {ipv4: 10.1.0.11, filter: logs},")
+    text += "filters:\n  logs: [{deny: in, proto: tcp, port: 99, log: true}]\n  plain: [{deny: in}]\n"
+    lab, placement = placed(tmp_path, text)
+    parts = {name: list(part_of(lab, placement, name).filters) for name in lab.hypervisors}
+    assert parts == {"a": ["logs", "plain"], "b": ["plain"], "c": ["plain"]}
+
+
 def test_every_nic_elsewhere_is_behind_its_peer(tmp_path: Path) -> None:
     lab, placement = placed(tmp_path)
     lan, back = tunnels_of(lab, placement, "b")

@@ -129,3 +129,12 @@ def test_an_image_version_under_a_snapshot_or_a_fork_stays_when_the_image_is_bui
     assert trees_of_copies() == {versions / name for name in names[:2]}
     image_build._remove_unused(versions, "debian-12", set())
     assert sorted(path.name for path in versions.iterdir()) == names[:2]
+
+
+def test_what_a_snapshot_has_on_other_machines_is_known_by_host(tmp_path: Path) -> None:
+    far = replace(VM, uri="qemu+ssh://root@b/system", state="running")
+    made = Snapshot("demo", "s", "2026-01-01T00:00:00.000+00:00", tmp_path, {"one": CONTAINER, "two": far})
+    assert made.far == {"two": "qemu+ssh://root@b/system"}
+    assert made.has_memory
+    off = replace(made, machines={"one": CONTAINER, "two": replace(far, state="shut off")})
+    assert not off.has_memory
