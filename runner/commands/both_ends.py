@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labrun.tasks.configure.behind import Behind
     from labrun.tasks.configure.together import Cuts, Together
 
-__all__ = ["changed_together", "cuts_of"]
+__all__ = ["changed_together", "cuts_of", "parts"]
 
 
 def cuts_of(session: Session, rollout: Rollout, confirm: int | None, *, dry_run: bool) -> Cuts | None:
@@ -51,7 +51,7 @@ def changed_together(
     from labrun.tasks.configure.together import TOGETHER, AloneError, Together
 
     results: dict[str, MultiResult] = {}
-    for cut in _apart(cuts.left()):
+    for cut in parts(cuts.left()):
         hosts = list(dict.fromkeys([*cut, *(name for names in cut.values() for name in names)]))
         members = [group for host, group in budget.rollout.groups.items() if host in hosts]
         if len(members) > len(set(members)):
@@ -80,17 +80,17 @@ def _ended(together: Together, host: str, _result: MultiResult) -> None:
     together.end(host)
 
 
-def _apart(cut: Mapping[str, frozenset[str]]) -> list[dict[str, frozenset[str]]]:
-    """Return the hosts that were cut off by each in parts that have no host in common."""
-    parts: list[dict[str, frozenset[str]]] = []
+def parts(cut: Mapping[str, frozenset[str]]) -> list[dict[str, frozenset[str]]]:
+    """Return the hosts that each host cut off, in parts that have no host in common."""
+    found: list[dict[str, frozenset[str]]] = []
     for host, names in cut.items():
         mine = {host: names}
-        touched = [part for part in parts if _hosts(part) & _hosts(mine)]
-        parts = [part for part in parts if part not in touched]
+        touched = [part for part in found if _hosts(part) & _hosts(mine)]
+        found = [part for part in found if part not in touched]
         for part in touched:
             mine |= part
-        parts.append(mine)
-    return parts
+        found.append(mine)
+    return found
 
 
 def _hosts(part: Mapping[str, frozenset[str]]) -> frozenset[str]:
