@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.rollout_options import rollout_options
+from labrun.runner.commands.both_ends import changed_together, cuts_of
 from labrun.runner.commands.completions import complete_sections
 from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
@@ -36,6 +37,8 @@ __all__ = ["carried_by", "configure_hosts"]
 
 _SECONDS = 180.0
 _WOULD_CHANGE = 3
+# How many of a host's former addresses are asked, the latest first.
+_MOST_FORMER = 2
 
 
 @verb("configure", recorded=True)
@@ -179,6 +182,7 @@ def configure_hosts(
     from labrun.tasks.configure.package_log import LOG
     from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
+    from labrun.tasks.configure.together import CUTS
 
     held = still_held(session.lab, session.state.host_addresses())
     specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
@@ -188,7 +192,11 @@ def configure_hosts(
     after = {} if dry_run else _after(session, carried)
     session.dial_later(located, after)
     logs = {host: log_path(session.state.root, f"packages-{host}") for host in session.hosts}
-    data = {host: {"configure": spec, LOG: str(logs[host])} for host, spec in specs.items()}
+    data: dict[str, dict[str, object]] = {
+        host: {"configure": spec, LOG: str(logs[host])} for host, spec in specs.items()
+    }
+    cuts = cuts_of(session, rollout, confirm, dry_run=dry_run)
+    noting = data if cuts is None else {host: {**each, CUTS: cuts} for host, each in data.items()}
     budget = session.budget(
         _SECONDS,
         reads=dry_run,
@@ -198,16 +206,18 @@ def configure_hosts(
     )
     with (
         progress(session.hosts, session.invocation),
-        session.engine(located, budget, data, dry_run=dry_run, watched=True) as nornir,
+        session.engine(located, budget, noting, dry_run=dry_run, watched=True) as nornir,
     ):
-        result = nornir.run(
-            configure,
-            only=list(sections),
-            dry_run=dry_run,
-            run=session.invocation.run,
-            digest=session.lab.digest,
-            confirm_timeout=budget.confirm,
-        )
+        words: dict[str, Any] = {
+            "only": list(sections),
+            "dry_run": dry_run,
+            "run": session.invocation.run,
+            "digest": session.lab.digest,
+            "confirm_timeout": budget.confirm,
+        }
+        result = nornir.run(configure, **words)
+        if cuts is not None and cuts.left():
+            result.update(changed_together(session, cuts, budget, data, carried, words))
         lost = lost_hosts(result)
         if lost and not dry_run:
             # Nobody knows how far it came: these hosts are read, and never applied to again.
@@ -243,16 +253,18 @@ def carried_by(
 
     routes = leads({name: each for name, each in addresses.items() if not located[name].hops})
     ridden = {name: carried_to(lab, name) for name in addresses if located[name].through}
-    others = other_addresses(lab, located, state.host_addresses()) if ridden else {}
+    others = other_addresses(lab, located, state.host_addresses())
 
     def entry(name: str) -> Behind:
+        former = others[name]["labrun_former"][:_MOST_FORMER]
+        return {**present(name), "also": former} if former else present(name)
+
+    def present(name: str) -> Behind:
         port = access_of(lab, lab.hosts[name], state).port
         jump = jump_options(lab, lab.hosts[name], located, state).get("jump")
         if not isinstance(jump, dict):
             return {"name": name, "address": addresses[name], "port": port}
-        beside = others.get(str(jump["name"]))
-        if beside is None:
-            return {"name": name, "address": addresses[name], "port": port, "jump": jump}
+        beside = others[str(jump["name"])]
         also = [*beside["labrun_expected"], *beside["labrun_former"]]
         jump = {**jump, "others": [each for each in also if each != jump["host"]]}
         return {"name": name, "address": addresses[name], "port": port, "jump": jump}

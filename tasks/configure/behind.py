@@ -34,13 +34,15 @@ _MOST_BANNER = 16 * 1024
 class Behind(TypedDict):
     """A host that is reached through another: the address and port of its sshd.
 
-    ``jump`` are the options of the login to its jump host, for one that this machine cannot reach.
+    ``jump`` are the options of the login to its jump host, for one that this machine cannot reach. ``also``
+    are addresses where it may still be, as long as it has not been changed itself.
     """
 
     name: str
     address: str
     port: int
     jump: NotRequired[Mapping[str, Any]]
+    also: NotRequired[Sequence[str]]
 
 
 def leads(addresses: Mapping[str, str]) -> dict[str, Lead]:
@@ -127,10 +129,12 @@ def _says_version(sock: socket.socket, until: float) -> bool:
     return False
 
 
-def _answers_through(jump_hosts: JumpHosts, jump: Mapping[str, Any], host: Behind, seconds: float) -> bool:
+def _answers_through(
+    jump_hosts: JumpHosts, jump: Mapping[str, Any], address: str, port: int, seconds: float
+) -> bool:
     try:
-        with closing(jump_hosts.dial(jump, host["address"], host["port"], seconds)) as sock:
-            await_banner(sock, host["address"], seconds)
+        with closing(jump_hosts.dial(jump, address, port, seconds)) as sock:
+            await_banner(sock, address, seconds)
     except TransportError:
         return False
     return True
@@ -142,19 +146,21 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
         return []
     until = time.monotonic() + seconds
 
-    def asked(host: Behind) -> bool:
+    def asked(host: Behind, address: str) -> bool:
         left = min(_TRY_SECONDS, until - time.monotonic())
         if left <= 0:
             return False
         if "jump" in host:
-            return _answers_through(jump_hosts, host["jump"], host, left)
-        return answers(host["address"], host["port"], left)
+            return _answers_through(jump_hosts, host["jump"], address, host["port"], left)
+        return answers(address, host["port"], left)
 
-    threads = ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind")
+    places = [(host, address) for host in hosts for address in (host["address"], *host.get("also", ()))]
+    threads = ThreadPoolExecutor(min(_AT_ONCE, len(places)), thread_name_prefix="labrun-behind")
     # An existing login says nothing about the next one.
     with closing(JumpHosts()) as jump_hosts, threads as pool:
-        reached = list(pool.map(asked, hosts))
-    return [host for host, answered in zip(hosts, reached, strict=True) if answered]
+        reached = list(pool.map(asked, *zip(*places, strict=True)))
+    heard = {host["name"] for (host, _), answered in zip(places, reached, strict=True) if answered}
+    return [host for host in hosts if host["name"] in heard]
 
 
 def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:

@@ -42,6 +42,7 @@ class HostRun:
 
     ``run`` and ``digest`` are the run's ID and the lab file's, for the record in the guest. ``attempt`` says
     who works on the host for the run: the guest lets only the first one begin. Without ``run`` it lets any.
+    ``again`` ends the ID by which the guest knows another change of the same run, empty for the first.
     """
 
     host: str
@@ -51,12 +52,18 @@ class HostRun:
     run: str = ""
     digest: str = ""
     attempt: str = ""
+    again: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the ID by which the guest knows this change, empty without ``run``."""
+        return f"{self.run}{self.again}" if self.run else ""
 
     def begin(self) -> str:
         """Return shell text that ends the script unless this is the run's first attempt on the host."""
         if not self.run:
             return ""
-        values = {"run": self.run, "attempt": self.attempt or "unknown", "begun": BEGUN}
+        values = {"run": self.name, "attempt": self.attempt or "unknown", "begun": BEGUN}
         return assigned(values) + guest_script("begin_run")
 
     def look(self, transport: Transport, also: Sequence[Probe] = ()) -> Seen:
@@ -172,7 +179,7 @@ def _confirm(
             now = _settled(run, fresh, answer, seen.plan, confirmation)
             lapsed = confirmation.lapsed(seen.plan, now.facts)
             fault = _NOT_SEEN if lapsed else confirmation.demands(seen, now)
-            left = None if lapsed or goes_back(now.facts, run.run) else now.plan
+            left = None if lapsed or goes_back(now.facts, run.name) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
                     return story.changed(now.plan, answer)
@@ -205,7 +212,7 @@ def _settled(
         now = run.look(fresh, probes)
         remaining = until - time.monotonic()
         open_ends = _may_settle(now.plan, answer) or silent(now.facts, gateways)
-        if not open_ends or goes_back(now.facts, run.run) or remaining <= 0:
+        if not open_ends or goes_back(now.facts, run.name) or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
             return now

@@ -60,12 +60,16 @@ def confirming_seconds(asked: int, reading: float) -> int:
     return asked if asked < _USUAL else max(asked, min(_LONGEST_TIME, math.ceil(_READINGS * reading)))
 
 
+def _untold(_names: Sequence[str]) -> None:
+    pass
+
+
 class Guard:
     """Confirm a change over a new login with nothing left to do, otherwise wait for the rollback.
 
     ``session`` made the change; ``login`` connects to where the host should answer now, ``old_login``
     to where the session had connected. ``behind`` are hosts that are reached through this one: those
-    that answered before must answer again.
+    that answered before must answer again. ``cut`` is told the names of those that do not.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Guard:
         login: Login,
         old_login: Login,
         behind: Sequence[Behind] = (),
+        cut: Callable[[Sequence[str]], None] = _untold,
     ):
         # Part of the time to confirm is reserved for another check and an orderly rollback.
         self.patience = token.seconds / 2
@@ -87,6 +92,7 @@ class Guard:
         self._slow = 1.0
         self._address: str | None = None
         self._behind = behind
+        self._cut = cut
         self._answered: Sequence[Behind] = ()
 
     def first(self, seen: Seen) -> str:
@@ -160,6 +166,7 @@ class Guard:
         names = [host["name"] for host in cut_off(self._answered, min(_ASK, self.patience))]
         if not names:
             return None
+        self._cut(names)
         ending = "answers" if len(names) == 1 else "answer"
         return f"reached through this host, {', '.join(names)} no longer {ending}"
 

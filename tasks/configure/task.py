@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from labrun.errors import LabrunError
+from labrun.errors import CommandError, LabrunError
 from labrun.inventory.hosts.connections import JUMP, WANTED_PORT
 from labrun.outcome import Status
 from labrun.ports import Transport
@@ -23,6 +24,7 @@ from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.package_log import LOG, with_log
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
+from labrun.tasks.configure.together import CUTS, TOGETHER, Cuts, TogetherGuard
 from labrun.tasks.guest.facts.guard import controller
 from labrun.tasks.guest.inside import HostTransport, host_transport, inside_of
 from labrun.tasks.guest.transport import LOGGED_IN_AT, fresh_transport
@@ -58,6 +60,9 @@ def configure(
     key is not offered one.
     """
     host = task.host
+    cuts: Cuts | None = host.data.get(CUTS)
+    if cuts is not None and (by := cuts.leave(host.name)) is not None:
+        raise CommandError(f"not changed: it must change at the same time as {by}")
     session = host_transport(host)
     session.keep_shell()
     ports = _ports(host, session)
@@ -67,7 +72,9 @@ def configure(
     work = HostRun(
         host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest, f"{attempt} of {_owner()}"
     )
-    confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
+    if TOGETHER in host.data:
+        work = replace(work, again="-both")
+    confirmation = _confirmation(host, session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
     try:
         rows = converge(work, session, confirmation, came_from)
@@ -102,13 +109,13 @@ def _ports(host: Host, session: HostTransport) -> tuple[int, ...]:
 
 
 def _confirmation(
-    session: HostTransport, anew: Login, came_from: Login, work: HostRun, seconds: int | None
+    host: Host, session: HostTransport, anew: Login, came_from: Login, work: HostRun, seconds: int | None
 ) -> Confirmation:
     if seconds is None:
         return NewLogin(session, anew)
     session.notice_loss(_SILENCE)
     ticket = GuardToken(
-        run=work.run,
+        run=work.name,
         owner=_owner(),
         seconds=seconds,
         applying=APPLY_SECONDS,
@@ -116,7 +123,13 @@ def _confirmation(
         user=session.user or "root",
         reboots=bool(work.spec.get("reboots")),
     )
-    return Guard(ticket, session, anew, came_from, work.spec.get("behind", ()))
+    behind = work.spec.get("behind", ())
+    if TOGETHER in host.data:
+        together = host.data[TOGETHER]
+        return TogetherGuard(ticket, session, anew, came_from, behind, host=host.name, together=together)
+    if CUTS in host.data:
+        return Guard(ticket, session, anew, came_from, behind, partial(host.data[CUTS].note, host.name))
+    return Guard(ticket, session, anew, came_from, behind)
 
 
 @dataclass(slots=True)
