@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from labrun.inventory.kernel_spelling import as_kernel_writes
 from labrun.inventory.model import Host, Role
 
 __all__ = ["EITHER_OR", "KernelValue", "keys_of", "path_of", "role_values", "same_value", "value_of"]
@@ -45,7 +46,7 @@ class KernelValue:
 
     def of(self, text: str) -> tuple[int | str, ...]:
         """Return what the kernel makes of ``text``, to be compared with that of another key."""
-        words = text.split()
+        words = as_kernel_writes(self.path, text).split()
         return tuple(
             int(word) * self.scale if re.fullmatch("-?[0-9]{1,18}", word) else word for word in words
         )

@@ -12,6 +12,8 @@ from labrun.bounded import integer, read_json
 from labrun.errors import UnreadableError
 from labrun.inventory.check_model import Match
 from labrun.inventory.json_path import as_text, look_up
+from labrun.inventory.kernel_spelling import as_kernel_writes
+from labrun.inventory.kernel_values import path_of
 from labrun.inventory.topology.checks import meets
 from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
@@ -264,7 +266,8 @@ def _after_name(packet: bytes, at: int) -> int:
 def _sysctl(spec: CheckSpec, captured: Captured) -> CheckResult:
     lines = (line.partition(" ") for line in captured.text.splitlines())
     have = {key: value[:_LONGEST_REASON] for key, _, value in lines}
-    pairs = [(key, want, have.get(key)) for key, want in spec.values.items()]
+    want = {key: as_kernel_writes(path_of(key) or key, value) for key, value in spec.values.items()}
+    pairs = [(key, text, have.get(key)) for key, text in want.items()]
     wrong = [f"{k} is {v or 'unknown'}" for k, want, v in pairs if v is None or v.split() != want.split()]
     return _values(spec, [" ".join((value or "absent").split()) for _, _, value in pairs], wrong)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from labrun.inventory.kernel_spelling import as_kernel_writes
 from labrun.inventory.kernel_values import path_of, role_values
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
@@ -36,10 +37,13 @@ _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 
 def desired_sysctl(host: Host) -> dict[str, str]:
-    """Return every desired key of the host: those of its role, then those in the file."""
+    """Return every desired key of the host: those of its role, then those in the file.
+
+    The values are as the kernel writes them.
+    """
     replaced = {path_of(key) for key in host.sysctl}
     role = {key: value for key, value in role_values(host).items() if path_of(key) not in replaced}
-    return {**role, **host.sysctl}
+    return {**role, **{key: as_kernel_writes(path_of(key) or key, text) for key, text in host.sysctl.items()}}
 
 
 @dataclass(frozen=True, slots=True)

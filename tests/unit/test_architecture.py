@@ -94,6 +94,7 @@ ROOMS = {
         "network_model",
         "hypervisor_model",
         "model",
+        "kernel_spelling",
         "kernel_values",
         "sshd_ports",
         "duration",

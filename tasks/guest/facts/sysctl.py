@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.errors import UnreadableError
+from labrun.inventory.kernel_spelling import as_kernel_writes
 from labrun.inventory.kernel_values import keys_of
 
 __all__ = ["DIRECTORIES", "Winner", "set_along", "settings_of", "winner"]
@@ -72,7 +73,8 @@ def _settings(text: str) -> Iterator[tuple[str, str | None]]:
         if not key or key[0] in "#;" or len(key) > _LONGEST_KEY:
             continue
         if sign or bare.startswith("-"):
-            yield _normal(key), value.strip() if sign else None
+            path = _normal(key)
+            yield path, as_kernel_writes(path, value.strip()) if sign else None
 
 
 def settings_of(text: str) -> dict[str, str]:
