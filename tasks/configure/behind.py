@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ __all__ = ["Behind", "answering", "answers", "cut_off", "leads"]
 _IP_SECONDS = 5.0
 # The timeout of one attempt; a lost SYN is retransmitted after 1 s.
 _TRY_SECONDS = 3.0
+_AT_ONCE_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
 _AT_ONCE = 64
 # A server may send other lines before its version.
@@ -141,26 +143,36 @@ def _answers_through(
 
 
 def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Behind]:
-    """Return those that answer within ``seconds``, with one attempt each, all at the same time."""
+    """Return those that answer within ``seconds``, with one attempt at each address, all at the same time.
+
+    Where else a host may be is asked only if it does not answer at once where it should be.
+    """
     if not hosts:
         return []
     until = time.monotonic() + seconds
+    heard = {host["name"]: threading.Event() for host in hosts}
 
-    def asked(host: Behind, address: str) -> bool:
+    def asked(host: Behind, address: str) -> None:
+        answered = heard[host["name"]]
+        if address != host["address"] and answered.wait(min(_AT_ONCE_SECONDS, seconds / 2)):
+            return
         left = min(_TRY_SECONDS, until - time.monotonic())
         if left <= 0:
-            return False
+            return
         if "jump" in host:
-            return _answers_through(jump_hosts, host["jump"], address, host["port"], left)
-        return answers(address, host["port"], left)
+            is_there = _answers_through(jump_hosts, host["jump"], address, host["port"], left)
+        else:
+            is_there = answers(address, host["port"], left)
+        if is_there:
+            answered.set()
 
-    places = [(host, address) for host in hosts for address in (host["address"], *host.get("also", ()))]
+    places = [(host, host["address"]) for host in hosts]
+    places += [(host, address) for host in hosts for address in host.get("also", ())]
     threads = ThreadPoolExecutor(min(_AT_ONCE, len(places)), thread_name_prefix="labrun-behind")
     # An existing login says nothing about the next one.
     with closing(JumpHosts()) as jump_hosts, threads as pool:
-        reached = list(pool.map(asked, *zip(*places, strict=True)))
-    heard = {host["name"] for (host, _), answered in zip(places, reached, strict=True) if answered}
-    return [host for host in hosts if host["name"] in heard]
+        list(pool.map(asked, *zip(*places, strict=True)))
+    return [host for host in hosts if heard[host["name"]].is_set()]
 
 
 def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
+
+import pytest
 
 from labrun.runner.commands.both_ends import parts
 from labrun.tasks.configure.behind import answering
@@ -70,3 +73,12 @@ def test_a_host_behind_is_heard_at_a_former_address(tmp_path: Path) -> None:
         assert answering([moved, gone], 10) == []  # type: ignore[list-item]
         also = {**moved, "also": ["127.0.0.1"]}
         assert answering([also, gone], 10) == [also]  # type: ignore[list-item]
+
+
+def test_nobody_dials_a_former_address_of_a_host_that_answers(tmp_path: Path) -> None:
+    with loopback_sshd(tmp_path) as server, socket.create_server(("127.0.0.3", server.port)) as former:
+        there = {"name": "there", "address": "127.0.0.1", "port": server.port, "also": ["127.0.0.3"]}
+        assert answering([there], LONG) == [there]  # type: ignore[list-item]
+        former.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            former.accept()
