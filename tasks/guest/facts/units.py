@@ -99,7 +99,8 @@ def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:
     found = [unit for unit in read_units(output.text) if unit.load in ("loaded", "masked")]
     if not found or any(unit.load == "loaded" and unit.file in _STARTED for unit in found):
         return None
-    return max(found, key=lambda unit: unit.load == "masked")
+    # A socket is often masked because the service itself is to listen.
+    return max(found, key=lambda unit: (not unit.name.endswith(".socket"), unit.load == "masked"))
 
 
 def _kept(facts: Facts, names: tuple[str, ...]) -> Iterator[Unit]:

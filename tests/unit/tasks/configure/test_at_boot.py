@@ -399,3 +399,13 @@ def test_a_file_that_silences_pings_at_the_next_boot_is_refused_unless_the_lab_f
     assert rows(f"{key.replace('.', '/')}=1\n", {}) == {key: why}
     assert rows(f"{key} = 0\n# {key} = 1\n", {}) == {}
     assert key not in rows(f"{key} = 1\n", {key: "1"})
+
+
+def test_the_service_is_named_and_not_the_masked_socket_beside_it(systemd: Path) -> None:
+    states = [("ssh.service", "loaded", "disabled"), ("ssh.socket", "masked", "masked")]
+    answer = "\n".join(f"Id={name}\nLoadState={load}\nUnitFileState={state}\n" for name, load, state in states)
+    unit = no_start(ran(systemd, boot_probe(SSH), answer), SSH)
+    assert unit is not None
+    assert unit.not_at_boot == (
+        "ssh.service does not start at boot, it is disabled: `systemctl enable ssh.service`"
+    )
