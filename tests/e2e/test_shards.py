@@ -214,13 +214,13 @@ def test_a_labrun_that_is_killed_leaves_no_process(lab: RunningLab) -> None:
 
 
 @pytest.fixture
-def begun(lab: RunningLab) -> Iterator[subprocess.Popen[bytes]]:
-    """A labrun in the middle of a change of the leaves, which may not end yet."""
+def begun(lab: RunningLab, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A labrun in the middle of a change of the leaves, which may not end yet; ``param`` are its options."""
     assert lab.json("configure").exit_code == 0
     for host in LEAVES:
         inside(f"{NAME}-{host}", "rm -f /srv/app /srv/go /srv/starts")
     lab.path.write_text(LAB + CHANGE, encoding="utf-8")
-    process = start(lab, *PROCESSES, "--hosts", ",".join(LEAVES), "configure", "--confirm-timeout", "15")
+    process = start(lab, *PROCESSES, "--hosts", ",".join(LEAVES), "configure", *getattr(request, "param", ()))
     try:
         for host in LEAVES:
             wait_until(f"{NAME}-{host}", "[ -s /srv/starts ]")
@@ -256,6 +256,7 @@ def test_a_signal_in_the_middle_of_a_change_waits_for_its_end(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("begun", [("--confirm-timeout", "15")], indirect=True)
 def test_a_labrun_that_is_killed_in_the_middle_of_a_change_is_rolled_back(
     lab: RunningLab, begun: subprocess.Popen[bytes]
 ) -> None:
