@@ -204,17 +204,9 @@ def _ticks(pid: int) -> list[int]:
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a table in Markdown."""
-    heads = (
-        "command",
-        "engine",
-        "hosts",
-        "wall s",
-        "client CPU s",
-        "of the busiest process",
-        "CPU ms a host",
-    )
-    heads += ("peak MiB", "simulator CPU s")
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    heads = "command | engine | hosts | wall s | client CPU s | of the busiest process | CPU ms a host"
+    heads += " | peak MiB | simulator CPU s"
+    lines = [f"| {heads} |", "|" + "---|" * (heads.count("|") + 1)]
     lines += [
         f"| `{each.command}` | {each.engine} | {each.hosts:,} | {each.wall:.1f} | {each.cpu:.1f}"
         f" | {each.busiest:.1f} | {each.per_host:.1f} | {each.mebibytes:.0f} | {each.simulator:.1f} |"
