@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import pytest
@@ -17,6 +17,9 @@ from labrun.runner.engine.fleet.client import connected
 from tests.fleet_processes import LocalFleet, local_fleet
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 from tests.unit.runner.engine.fleet.controller import controller
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own are not labrun's
 _SECONDS = 180.0  # bounds on waiting, for a machine that is busy
@@ -94,49 +97,56 @@ def in_scheduler(dask_scheduler: Any) -> tuple[int, str]:
     return len(dask_scheduler.tasks), repr(dask_scheduler.get_events())
 
 
-def of_workers(fleet: LocalFleet) -> set[tuple[bool, int]]:
-    with connected(f"tcp://127.0.0.1:{fleet.port}", None) as client:
-        return set(client.run(in_worker).values())
+@pytest.fixture
+def client(fleet: LocalFleet) -> Iterator[Client]:
+    """Who looks into the fleet."""
+    with connected(f"tcp://127.0.0.1:{fleet.port}", None) as made:
+        yield made
 
 
-def nothing_is_kept(fleet: LocalFleet) -> None:
-    with connected(f"tcp://127.0.0.1:{fleet.port}", None) as client:
-        wait(lambda: client.run_on_scheduler(in_scheduler)[0] == 0)
-        assert ANSWER not in client.run_on_scheduler(in_scheduler)[1]
-        assert not any(client.has_what().values())
+def of_workers(client: Client) -> set[tuple[bool, int]]:
+    return set(client.run(in_worker).values())
+
+
+def nothing_is_kept(client: Client) -> None:
+    wait(lambda: client.run_on_scheduler(in_scheduler)[0] == 0)
+    assert ANSWER not in client.run_on_scheduler(in_scheduler)[1]
+    assert not any(client.has_what().values())
 
 
 def test_no_further_host_begins_and_those_in_progress_end(
-    fleet: LocalFleet, change: Change, sshd: LoopbackSshd
+    fleet: LocalFleet, client: Client, change: Change, sshd: LoopbackSshd
 ) -> None:
     kill(controller(str(fleet.port), sshd, 6, _SECONDS, change.script), change)
     # Each of them looks by itself.
-    wait(lambda: {gone for gone, _ in of_workers(fleet)} == {True})
+    wait(lambda: {gone for gone, _ in of_workers(client)} == {True})
     change.open()
-    wait(lambda: of_workers(fleet) == {(False, 0)})
+    wait(lambda: of_workers(client) == {(False, 0)})
     assert (change.count("begun"), change.count("ended")) == (2, 2)
-    nothing_is_kept(fleet)
+    nothing_is_kept(client)
     assert [process.poll() for process in fleet.processes] == [None, None, None]
 
 
 @pytest.mark.full
 def test_no_worker_goes_on_after_the_time_limit(
-    fleet: LocalFleet, change: Change, sshd: LoopbackSshd
+    fleet: LocalFleet, client: Client, change: Change, sshd: LoopbackSshd
 ) -> None:
     kill(controller(str(fleet.port), sshd, 6, 15.0, change.script), change)
     # The gate stays closed.
-    wait(lambda: of_workers(fleet) == {(False, 0)})
+    wait(lambda: of_workers(client) == {(False, 0)})
     assert (change.count("begun"), change.count("ended")) == (2, 0)
-    nothing_is_kept(fleet)
+    nothing_is_kept(client)
 
 
 @pytest.mark.full
-def test_the_scheduler_keeps_nothing_of_a_run(fleet: LocalFleet, change: Change, sshd: LoopbackSshd) -> None:
+def test_the_scheduler_keeps_nothing_of_a_run(
+    fleet: LocalFleet, client: Client, change: Change, sshd: LoopbackSshd
+) -> None:
     change.open()
     assert controller(str(fleet.port), sshd, 6, _SECONDS, change.script).wait(_SECONDS) == 0
     assert (change.count("begun"), change.count("ended")) == (6, 6)
-    assert of_workers(fleet) == {(False, 0)}
-    nothing_is_kept(fleet)
+    assert of_workers(client) == {(False, 0)}
+    nothing_is_kept(client)
 
 
 def test_worker_processes_end_with_it(change: Change, sshd: LoopbackSshd) -> None:
