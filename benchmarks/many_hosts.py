@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Figure:
     """What one run took: wall and CPU seconds of all its processes, peak MiB of their memory together.
 
     ``simulator`` is the CPU time that the hosts have used meanwhile, ``scripts`` how many they have answered.
+    ``busiest`` are the CPU seconds of the process that has used the most: with a processor for each, a run
+    takes no less.
     """
 
     command: str
@@ -53,6 +55,7 @@ class Figure:
     hosts: int
     wall: float
     cpu: float
+    busiest: float
     mebibytes: float
     simulator: float
     scripts: int
@@ -127,20 +130,23 @@ def measure(base: Path, hosts: int, name: str, engine: str, beside: Sequence[int
     with simulated(base / f"{hosts}-{name.replace(' ', '')}-{engine.split(':')[0]}", hosts) as fleet:
         # It reads the lab file and leaves it in the cache, as the run before it would have done.
         subprocess.run(fleet.command("", ["list"]), check=False, capture_output=True)
-        before = sum(map(_cpu_of, beside))
+        before = {pid: _cpu_of(pid) for pid in beside}
         with tempfile.TemporaryFile("w+") as out:
             began = time.perf_counter()
             words = fleet.command(engine, [*COMMANDS[name], "--json", "--quiet"])
             client = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-            peak = _watch(client, beside, began)
+            peak, used = _watch(client, beside, began)
             wall = time.perf_counter() - began
             out.seek(0)
             said = out.read()
-        cpu = _Children.cpu + sum(map(_cpu_of, beside)) - before
+        used |= {pid: _cpu_of(pid) - before[pid] for pid in beside}
+        cpu = _Children.cpu + sum(used[pid] for pid in beside)
         if client.returncode not in _JUDGED:
             raise RuntimeError(f"exit status {client.returncode} of {' '.join(words)}\n{said[-2000:]}")
         cost = fleet.stop()
-    return Figure(name, engine or "threads", hosts, wall, cpu, peak, cost["cpu"], int(cost["scripts"]))
+    busiest = max(used.values())
+    made = engine or "threads"
+    return Figure(name, made, hosts, wall, cpu, busiest, peak, cost["cpu"], int(cost["scripts"]))
 
 
 class _Children:
@@ -149,20 +155,29 @@ class _Children:
     cpu = 0.0
 
 
-def _watch(client: subprocess.Popen[bytes], beside: Sequence[int], began: float) -> float:
-    """Wait for the client and return the largest sum of resident sets of all its processes, in MiB."""
+def _watch(
+    client: subprocess.Popen[bytes], beside: Sequence[int], began: float
+) -> tuple[float, dict[int, float]]:
+    """Wait for the client. Return the largest sum of its processes' resident sets, in MiB, and their CPU.
+
+    The CPU seconds are by process, as they were at the last look.
+    """
     peak = 0
+    seen: dict[int, float] = {client.pid: 0.0}
     while True:
         pid, status, used = os.wait4(client.pid, os.WNOHANG)
         if pid:
             client.returncode = os.waitstatus_to_exitcode(status)
             _Children.cpu = used.ru_utime + used.ru_stime
             # A short peak of a single process is known to the kernel.
-            return max(peak / _MEBIBYTE, used.ru_maxrss / 1024 if not beside else 0.0)
+            return max(peak / _MEBIBYTE, used.ru_maxrss / 1024 if not beside else 0.0), seen
         if time.perf_counter() - began > _SECONDS:
             client.kill()
         processes = [*tree_of(client.pid), *beside]
         peak = max(peak, sum(map(_resident, processes)))
+        for process in processes:
+            with suppress(OSError, IndexError):
+                seen[process] = _own_cpu_of(process)
         time.sleep(_LOOK)
 
 
@@ -174,19 +189,27 @@ def _resident(pid: int) -> int:
 
 
 def _cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of the children that it has waited for."""
+    return sum(_ticks(pid)) / _TICK
+
+
+def _own_cpu_of(pid: int) -> float:
+    return sum(_ticks(pid)[:2]) / _TICK
+
+
+def _ticks(pid: int) -> list[int]:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / _TICK
+    return list(map(int, fields[11:15]))
 
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures as a table in Markdown."""
-    lines = [
-        "| command | engine | hosts | wall s | client CPU s | CPU ms a host | peak MiB | simulator CPU s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = "command | engine | hosts | wall s | client CPU s | of the busiest process | CPU ms a host"
+    heads += " | peak MiB | simulator CPU s"
+    lines = [f"| {heads} |", "|" + "---|" * (heads.count("|") + 1)]
     lines += [
         f"| `{each.command}` | {each.engine} | {each.hosts:,} | {each.wall:.1f} | {each.cpu:.1f}"
-        f" | {each.per_host:.1f} | {each.mebibytes:.0f} | {each.simulator:.1f} |"
+        f" | {each.busiest:.1f} | {each.per_host:.1f} | {each.mebibytes:.0f} | {each.simulator:.1f} |"
         for each in figures
     ]
     return "\n".join(lines)

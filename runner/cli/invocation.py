@@ -11,12 +11,14 @@ from typing import Literal
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.report import Report
 
-__all__ = ["DEFAULT_WORKERS", "THREADS", "Format", "Invocation", "RunRecord", "new_run_id"]
+__all__ = ["BY_SIZE", "DEFAULT_WORKERS", "THREADS", "Format", "Invocation", "RunRecord", "new_run_id"]
 
 Format = Literal["table", "json", "github"]
 DEFAULT_WORKERS = 32
 THREADS = "threads"
 """The engine that needs no other processes."""
+BY_SIZE = ""
+"""The engine that suits the number of hosts, which is what a command line without one gets."""
 
 
 def new_run_id(now: float | None = None) -> str:
@@ -63,7 +65,7 @@ class Invocation:
 
     ``lab_variable`` = ``lab`` is from LABRUN_LAB. ``hosts`` is the unresolved expression (``a,b,@group``).
     ``timeout`` is in seconds, None = the command's default; ``chosen_workers`` = ``workers`` is the user's.
-    ``engine`` is what the work on hosts runs on, as in ``--engine``.
+    ``engine`` is what the work on hosts runs on, as in ``--engine``, or BY_SIZE.
     ``verbosity`` is -2 (``-qq``), -1, 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice; colour
     also needs a terminal. ``fork`` is the one to work in, None for the lab itself. ``silent`` = nothing is
     printed, for the Python API. ``history`` is a file to use instead of the lab's default, ``recording``

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from labrun.runner.cli.invocation import DEFAULT_WORKERS, THREADS, Invocation
+from labrun.runner.cli.invocation import BY_SIZE, DEFAULT_WORKERS, THREADS, Invocation
 from labrun.runner.cli.outputs import GivenPath
 
 __all__ = [
@@ -139,7 +139,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             callback=_engine,
             shell_complete=_complete_engine,
             metavar="ENGINE",
-            help="What the work runs on: threads (default), processes or dask://HOST:PORT.",
+            help="What the work runs on: threads, processes or dask://HOST:PORT; by default what suits.",
         ),
         option(["--timeout"], callback=_seconds, metavar="SECONDS", help="Time limit for each host."),
         option(
@@ -199,7 +199,7 @@ def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation
         workers=given("workers") or DEFAULT_WORKERS,
         chosen_workers=bool(given("workers")),
         timeout=given("timeout"),
-        engine=given("engine") or THREADS,
+        engine=given("engine") or BY_SIZE,
         yes=bool(given("yes")),
         verbosity=_verbosity(words or _words_of(os.environ)),
         color=not (given("no_color") or os.environ.get("NO_COLOR")),

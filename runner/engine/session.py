@@ -199,10 +199,11 @@ class Session:
     def dial_ahead(self, located: Mapping[str, Located]) -> None:
         """Begin to connect to the hosts that a run begins with: their sshd starts while more is imported."""
         from labrun.inventory.hosts.connections import access_of
+        from labrun.runner.engine.shards.choice import chosen
         from labrun.tasks.guest.tcp import begin_to_dial
 
         require_daemon(self.uri)
-        if self.invocation.engine != THREADS:
+        if chosen(self.invocation.engine, len(self.hosts)) != THREADS:
             return  # the workers do
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
@@ -268,15 +269,17 @@ class Session:
 
     @contextmanager
     def _workers(self, budget: Budget, hosts: Collection[str]) -> Iterator[ShardRunner | None]:
-        """Yield the runner over workers, and end these afterwards; None where ``--engine`` wants none."""
-        if self.invocation.engine == THREADS:
+        """Yield the runner over workers, and end these afterwards; None where there are none."""
+        from labrun.runner.engine.shards.choice import chosen, engine_of, shard_size
+
+        name = chosen(self.invocation.engine, len(hosts))
+        if name == THREADS:
             yield None
             return
-        from labrun.runner.engine.shards.choice import engine_of, shard_size
         from labrun.runner.engine.shards.shard_runner import ShardRunner
 
         size = shard_size()
-        engine = engine_of(self.invocation.engine, len(hosts), size, self.invocation.state_dir)
+        engine = engine_of(name, len(hosts), size, self.invocation.state_dir)
         if engine is None:
             yield None
             return

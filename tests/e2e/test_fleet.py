@@ -18,7 +18,7 @@ from labrun.runner.engine.fleet.model import FleetFolder
 from labrun.runner.engine.fleet.processes import Detached
 from tests.e2e.conftest import write_lab
 from tests.e2e.guests import inside, wait_until
-from tests.e2e.test_shards import answer_of, rows_of, start
+from tests.e2e.test_shards import answer_of, await_words, rows_of, start
 from tests.fleet_machines import FleetMachine, Site, fleet_machines
 from tests.labs import Answer, RunningLab
 
@@ -231,6 +231,88 @@ def test_ctrl_c_ends_reading_and_leaves_the_fleet(running: Fleet) -> None:
     assert [machine.worker() for machine in running.machines] == workers
     # The flag was that of one run.
     assert running.lab.json(*ENGINE, "exec", "true").exit_code == 0
+
+
+def begin(fleet: Fleet, token: str, *limits: str) -> subprocess.Popen[bytes]:
+    """Return a labrun in the middle of a change on both hosts."""
+    fleet.change(token)
+    process = start(fleet.lab, *ENGINE, "configure", *limits)
+    try:
+        for host in HOSTS:
+            wait_until(f"{NAME}-{host}", "[ -s /srv/starts ]")
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return process
+
+
+def await_logouts(fleet: Fleet) -> None:
+    """Wait until no worker has a connection to a host."""
+    until = time.monotonic() + 120
+    look = ("ss", "-Htn", "dst", "10.191.1.0/24")
+    for machine in fleet.machines:
+        command = ["ip", "netns", "exec", machine.namespace, *look]
+        while left := subprocess.run(command, capture_output=True, text=True, check=True).stdout:
+            assert time.monotonic() < until, left
+            time.sleep(0.1)
+
+
+def goes_on(fleet: Fleet, first: str, in_all: int) -> None:
+    """Check that the next run finds files ``first`` and leaves them alone after that."""
+    for host in HOSTS:
+        wait_until(f"{NAME}-{host}", "[ ! -e /var/lib/labrun/guard ]")
+    assert [starts(host) for host in HOSTS] == [1, 1]
+    done = fleet.lab.json(*ENGINE, "configure")
+    assert (done.exit_code, done.statuses("files")) == (0, {first}), done.trouble()
+    again = fleet.lab.json(*ENGINE, "configure")
+    assert (again.exit_code, again.statuses("files")) == (0, {"ok"}), again.trouble()
+    assert [starts(host) for host in HOSTS] == [in_all, in_all]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_a_change_waits_for_its_end(running: Fleet, number: int, code: int) -> None:
+    process = begin(running, f"signal{int(number)}")
+    process.send_signal(number)
+    await_words(process, b"waiting until ")
+    running.open()
+    stopped = answer_of(process)
+    assert (stopped.exit_code, stopped.statuses("files")) == (code, {"changed"}), stopped.trouble()
+    goes_on(running, "ok", 1)
+
+
+@pytest.mark.full
+def test_a_second_ctrl_c_leaves_a_change_to_the_guard(running: Fleet) -> None:
+    process = begin(running, "abandoned", "--confirm-timeout", "15")
+    process.send_signal(signal.SIGINT)
+    await_words(process, b"waiting until ")
+    process.send_signal(signal.SIGINT)
+    stopped = answer_of(process)
+    assert (stopped.exit_code, stopped.statuses()) == (130, {"unknown"}), stopped.trouble()
+    await_logouts(running)
+    running.open()
+    goes_on(running, "changed", 2)
+
+
+@pytest.mark.full
+def test_the_workers_of_a_labrun_that_is_killed_bring_a_change_to_its_end(running: Fleet) -> None:
+    process = begin(running, "orphaned")
+    process.kill()
+    process.communicate()
+    running.open()
+    await_logouts(running)
+    goes_on(running, "ok", 1)
+
+
+@pytest.mark.full
+def test_the_workers_of_a_labrun_that_is_killed_keep_to_its_time_limit(running: Fleet) -> None:
+    process = begin(running, "stuck", "--timeout", "20", "--confirm-timeout", "15")
+    process.kill()
+    process.communicate()
+    await_logouts(running)
+    running.open()
+    goes_on(running, "changed", 2)
 
 
 def test_stop_leaves_nothing(running: Fleet) -> None:

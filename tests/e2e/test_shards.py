@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -106,6 +107,18 @@ def answer_of(process: subprocess.Popen[bytes]) -> Answer:
     return Answer(process.returncode, out.decode(), errors.decode(), json.loads(out))
 
 
+def await_words(process: subprocess.Popen[bytes], words: bytes) -> None:
+    """Wait until a labrun has said something on standard error."""
+    assert process.stderr is not None
+    heard, until = b"", time.monotonic() + 60
+    while words not in heard:
+        assert time.monotonic() < until, heard
+        if select.select([process.stderr], [], [], 0.1)[0]:
+            said = os.read(process.stderr.fileno(), 4096)
+            assert said, heard
+            heard += said
+
+
 def starts(host: str) -> int:
     """Return how often the change began, counted in the guest."""
     return inside(f"{NAME}-{host}", "cat /srv/starts 2>/dev/null || true").split().count("new")
@@ -198,6 +211,71 @@ def test_a_labrun_that_is_killed_leaves_no_process(lab: RunningLab) -> None:
     while not no_workers(workers):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+@pytest.fixture
+def begun(lab: RunningLab, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A labrun in the middle of a change of the leaves, which may not end yet; ``param`` are its options."""
+    assert lab.json("configure").exit_code == 0
+    for host in LEAVES:
+        inside(f"{NAME}-{host}", "rm -f /srv/app /srv/go /srv/starts")
+    lab.path.write_text(LAB + CHANGE, encoding="utf-8")
+    process = start(lab, *PROCESSES, "--hosts", ",".join(LEAVES), "configure", *getattr(request, "param", ()))
+    try:
+        for host in LEAVES:
+            wait_until(f"{NAME}-{host}", "[ -s /srv/starts ]")
+        yield process
+    finally:
+        open_gates()
+        process.kill()
+        process.communicate()
+        lab.path.write_text(LAB, encoding="utf-8")
+
+
+def open_gates() -> None:
+    for host in LEAVES:
+        inside(f"{NAME}-{host}", "touch /srv/go")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_a_change_waits_for_its_end(
+    lab: RunningLab, begun: subprocess.Popen[bytes], number: int, code: int
+) -> None:
+    workers = workers_of(begun, 1)
+    begun.send_signal(number)
+    await_words(begun, b"waiting until ")
+    open_gates()
+    stopped = answer_of(begun)
+    assert stopped.exit_code == code, stopped.trouble()
+    assert stopped.statuses("files") == {"changed"}, stopped.trouble()
+    assert no_workers(workers)
+    again = lab.json(*PROCESSES, "configure")
+    assert again.statuses("files") == {"ok"}, again.trouble()
+    assert [starts(host) for host in LEAVES] == [1, 1]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("begun", [("--confirm-timeout", "15")], indirect=True)
+def test_a_labrun_that_is_killed_in_the_middle_of_a_change_is_rolled_back(
+    lab: RunningLab, begun: subprocess.Popen[bytes]
+) -> None:
+    workers = workers_of(begun, 1)
+    begun.kill()
+    begun.communicate()
+    until = time.monotonic() + 60
+    while not no_workers(workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    open_gates()
+    for host in LEAVES:
+        wait_until(f"{NAME}-{host}", "[ ! -e /var/lib/labrun/guard ]")
+        assert inside(f"{NAME}-{host}", "cat /srv/app 2>/dev/null || echo as before").strip() == "as before"
+    assert [starts(host) for host in LEAVES] == [1, 1]
+    done = lab.json(*PROCESSES, "configure")
+    assert (done.exit_code, done.statuses("files")) == (0, {"changed"}), done.trouble()
+    assert lab.json(*PROCESSES, "configure").statuses("files") == {"ok"}
+    assert [starts(host) for host in LEAVES] == [2, 2]
 
 
 # One run, twice on the same host: the second time its settings differ again.

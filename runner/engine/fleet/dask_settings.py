@@ -33,7 +33,8 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "distributed.worker.profile.enabled": False,
     "distributed.comm.timeouts.connect": "20s",
     "distributed.comm.retry.count": 0,
-    "distributed.admin.low-level-log-length": 1000,
+    # Of the events that a worker tells, Dask would keep the latest of each run for as long as it runs.
+    "distributed.admin.low-level-log-length": 0,
     "distributed.client.scheduler-info-interval": "1s",
     "distributed.diagnostics.nvml": False,
     "distributed.diagnostics.computations.max-history": 0,

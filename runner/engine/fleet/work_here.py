@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["cancel_here", "fleet_versions", "forget_here", "run_here", "use_keys
 
 _lock: Final = threading.Lock()
 _works: Final[dict[str, ShardWork]] = {}
+_running: Final[Counter[str]] = Counter()
+_orphans: Final[set[str]] = set()
 _keys: Final[list[Path]] = []
 _LOOK_SECONDS: Final = 1.0
 
@@ -75,6 +78,7 @@ def cancel_here(topic: str, now: bool) -> None:
 def forget_here(topic: str) -> None:
     """Forget a controller that has come to its end."""
     with _lock:
+        _orphans.discard(topic)
         work = _works.pop(topic, None)
         is_last = not _works
     if work is not None and is_last:
@@ -92,21 +96,41 @@ def _work_of(topic: str) -> ShardWork:
 
 @contextlib.contextmanager
 def _while_wanted(worker: Worker, topic: str) -> Iterator[None]:
-    """Let no further host begin once the controller is gone: then Dask drops the task, which still runs."""
+    """Let no further host begin once the controller is gone: then Dask drops the task, which still runs.
+
+    Such a controller does not say goodbye: it is forgotten with the last of its shards.
+    """
     key, ended = worker.get_current_task(), threading.Event()
+
+    def is_dropped() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state in ("cancelled", "released")
 
     def watch() -> None:
         while not ended.wait(_LOOK_SECONDS):
-            task = worker.state.tasks.get(key)
-            if task is None or task.state in ("cancelled", "released"):
+            if is_dropped():
+                with _lock:
+                    _orphans.add(topic)
                 _work_of(topic).cancel()
                 return
 
-    threading.Thread(target=watch, name="labrun-while-wanted", daemon=True).start()
+    with _lock:
+        _running[topic] += 1
+    watching = threading.Thread(target=watch, name="labrun-while-wanted", daemon=True)
+    watching.start()
     try:
         yield
     finally:
         ended.set()
+        watching.join()
+        with _lock:
+            _running[topic] -= 1
+            is_last = not _running[topic]
+            if is_last:
+                del _running[topic]
+            is_orphan = topic in _orphans or is_dropped()
+        if is_last and is_orphan:
+            forget_here(topic)
 
 
 def _at_home(spec: HostSpec) -> HostSpec:

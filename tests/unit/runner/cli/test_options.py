@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from labrun.runner.cli.invocation import DEFAULT_WORKERS, new_run_id
+from labrun.runner.cli.invocation import BY_SIZE, DEFAULT_WORKERS, new_run_id
 from labrun.runner.cli.report import Report
 from labrun.runner.main import run
 from tests.unit.command_line import offer
@@ -32,7 +32,7 @@ from tests.unit.command_line import offer
         (["demo", "--hosts", "a", "--hosts", "b"], "hosts", "b"),
         (["demo"], "workers", DEFAULT_WORKERS),
         (["--workers", "4", "demo", "--workers", "7"], "workers", 7),
-        (["demo"], "engine", "threads"),
+        (["demo"], "engine", BY_SIZE),
         (["--engine", "threads", "demo", "--engine", "processes"], "engine", "processes"),
         (["demo", "--engine", "dask://[fe80::1]:8786"], "engine", "dask://[fe80::1]:8786"),
         (["demo"], "timeout", None),

@@ -7,9 +7,39 @@ import os
 import pytest
 
 from labrun.errors import UsageError
-from labrun.runner.engine.shards.choice import SHARD_SIZE, engine_of, shard_size
+from labrun.runner.cli.invocation import BY_SIZE
+from labrun.runner.engine.shards.choice import LARGE, SHARD_SIZE, chosen, engine_of, shard_size
 from labrun.runner.engine.shards.dask_engine import DaskEngine
 from labrun.runner.engine.shards.processes import ProcessEngine
+
+
+@pytest.mark.parametrize(
+    ("hosts", "processors", "engine"),
+    [
+        (1, 64, "threads"),
+        (255, 4, "threads"),
+        (256, 3, "threads"),
+        (100_000, 2, "threads"),
+        (256, 4, "processes"),
+        (5000, 16, "processes"),
+    ],
+)
+def test_the_engine_goes_by_the_number_of_hosts_and_processors(
+    hosts: int, processors: int, engine: str
+) -> None:
+    assert (LARGE.hosts, LARGE.processors) == (256, 4)
+    assert chosen(BY_SIZE, hosts, processors) == engine
+
+
+@pytest.mark.parametrize("name", ["threads", "processes", "dask://192.0.2.1:8786"])
+@pytest.mark.parametrize("hosts", [1, 5000])
+def test_an_engine_that_is_named_is_used(name: str, hosts: int) -> None:
+    assert chosen(name, hosts, 1) == chosen(name, hosts, 64) == name
+
+
+def test_the_processors_are_those_that_labrun_may_use() -> None:
+    here = len(os.sched_getaffinity(0))
+    assert chosen(BY_SIZE, 5000) == chosen(BY_SIZE, 5000, here)
 
 
 def test_threads_need_no_workers() -> None:
