@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["age", "clock", "dated", "stamp", "time_of_day", "told"]
+__all__ = ["age", "clock", "dated", "distance", "stamp", "time_of_day", "told"]
 
 _UNITS = (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -17,9 +17,13 @@ def stamp(seconds: float) -> str:
 def told(seconds: float, now: float | None = None) -> str:
     """Return a time for people, local and with its age: ``14:03, 3 min ago``; with the date on other days."""
     now = time.time() if now is None else now
+    return f"{_local(seconds, now, '%H:%M')}, {distance(seconds, now)}"
+
+
+def distance(seconds: float, now: float) -> str:
+    """Return how far away a time is: ``3 min ago``, ``in 59 min``."""
     away = int(now - seconds)
-    distance = f"{age(away)} ago" if away >= 0 else f"in {age(-away)}"
-    return f"{_local(seconds, now, '%H:%M')}, {distance}"
+    return f"{age(away)} ago" if away >= 0 else f"in {age(-away)}"
 
 
 def clock(seconds: float, now: float | None = None) -> str:

@@ -8,7 +8,8 @@ from typing import Final
 
 from labrun.inventory.file.source import Source
 from labrun.inventory.starting.draft import Draft, DraftHost, DraftNic, misread, short
-from labrun.inventory.starting.ruby_lines import Line, expanded
+from labrun.inventory.starting.ruby_blocks import expanded
+from labrun.inventory.starting.ruby_lines import Line
 
 __all__ = ["read_vagrantfile"]
 
@@ -46,6 +47,7 @@ def read_vagrantfile(source: Source) -> Draft:
     lines, unread = expanded(source.text.splitlines())
     for number, what, why in unread:
         reader.draft.leave_out(what, why, number)
+        reader.is_lost |= why.startswith("a loop")
     for line in lines:
         reader.read(line)
     return reader.done()
@@ -59,10 +61,12 @@ class _Reader:
         self._roots = {"config"}
         self._of: dict[str, str | None] = {}
         self._for_all: list[Line] = []
-        self._box: str | None = None
+        self.is_lost = False
 
     def read(self, line: Line) -> None:
         text = line.text.strip()
+        if ".vm.define" in text and not _DEFINE.fullmatch(text):
+            self.is_lost = True
         if "#{" in text:
             self.draft.leave_out(short(text), "depends on a value that labrun does not compute", line.number)
         elif match := _ROOT.fullmatch(text):
@@ -93,7 +97,7 @@ class _Reader:
         """Apply what is said of all machines, and return the draft."""
         draft = self.draft
         if not draft.hosts:
-            if not self._for_all:
+            if not self._for_all and not self.is_lost:
                 raise misread(draft.source, "defines no machine and no network that can be read", 1)
             draft.add_host("machine")
         for host in draft.hosts.values():
@@ -103,6 +107,8 @@ class _Reader:
             host.nics += own
             for number, nic in enumerate(host.nics, 1):
                 nic.called = f"eth{number}"
+        if self.is_lost and list(draft.hosts) == ["machine"]:
+            draft.hosts["machine"].note = "stands for the machines that could not be read"
         draft.leave_out(
             "the network over which Vagrant logs in", "a network of mode nat gives machines a way out"
         )
@@ -116,10 +122,14 @@ class _Reader:
         match = _VALUE.fullmatch(text) or _CUSTOMIZE.fullmatch(text)
         assert match is not None
         key, value = match["key"], match["value"]
-        if key == "memory" and re.fullmatch(r"\d{1,7}", value):
-            host.memory = max(256, min(1_048_576, int(value)))
-        elif key == "cpus" and re.fullmatch(r"\d{1,3}", value):
-            host.vcpus = max(1, min(64, int(value)))
+        if key in ("memory", "cpus"):
+            if not re.fullmatch(r"\d{1,7}", value):
+                what = f"{host.name}: {key} {short(value)}"
+                self.draft.leave_out(what, "depends on a value that labrun does not compute", line.number)
+            elif key == "memory":
+                host.memory = max(256, min(1_048_576, int(value)))
+            else:
+                host.vcpus = max(1, min(64, int(value)))
         elif key == "vm.box":
             host.note = f"{host.name}, box {value}"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from labrun.errors import UsageError
 from labrun.inventory.model import Mode
-from labrun.moments import stamp, told
+from labrun.moments import distance, stamp, told
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
@@ -68,11 +69,6 @@ def _expiry(moment: int) -> str:
     return stamp(moment) if moment else "never"
 
 
-def _until(moment: int) -> str:
-    """Return when a lease ends, for people."""
-    return told(moment) if moment else "never"
-
-
 def _member(session: Session, sight: NetworkSight, *, rules: bool) -> JsonObject:
     network, view = sight.network, sight.view
     full = session.lab.libvirt_name(network.name)
@@ -106,44 +102,65 @@ def _member(session: Session, sight: NetworkSight, *, rules: bool) -> JsonObject
 
 
 def _table(sights: Sequence[NetworkSight], invocation: Invocation) -> str:
-    networks, guests = [], []
+    networks = []
     for sight in sights:
         network, view = sight.network, sight.view
         subnets = "\n".join(str(subnet) for subnet in (network.cidr, network.cidr6) if subnet) or "-"
         identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
         mode = network.mode.value if network.vlan is None else "vlan"
         networks.append((sight.label, mode, _state(sight), subnets, *identity))
-        guests += _guests(sight.label, view) if view else []
     text = _networks(networks, color=invocation.color)
-    if guests:
-        shown = ("network", "guest", "port", "lease", "until")
-        text += "\n" + listing(shown, guests, color=invocation.color, whole=("port", "until"))
-    return text
+    views = {sight.label: sight.view for sight in sights if sight.view}
+    guests = guest_table(views, time.time(), color=invocation.color)
+    return f"{text}\n{guests}" if guests else text
+
+
+def guest_table(views: Mapping[str, NetworkView], now: float, *, color: bool) -> str:
+    """Return the table of NICs and leases, "" if there are none; ``now`` in seconds since the epoch.
+
+    Where it does not fit otherwise, a lease has the time that is left and not the time of day.
+    """
+    columns = ("network", "guest", "port", "lease", "until")
+    for words in (told, distance):
+        lines = [line for name, view in views.items() for line in _guests(name, view, words, now)]
+        if _fits(columns, lines, color=color):
+            break
+    return listing(columns, lines, color=color, whole=("guest", "port", "until")) if lines else ""
+
+
+def _fits(columns: Sequence[str], lines: Sequence[Sequence[str]], *, color: bool) -> bool:
+    widths = (natural_width(title, [line[index] for line in lines]) for index, title in enumerate(columns))
+    return sum(widths) + GAP * (len(columns) - 1) <= screen_on(sys.stdout, color=color).width
 
 
 def _networks(lines: Sequence[tuple[str, ...]], *, color: bool) -> str:
     """Return the table of networks; UUIDs, which are copied in one piece, stand below where it is narrow."""
     columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
-    widths = (natural_width(title, [line[index] for line in lines]) for index, title in enumerate(columns))
-    if sum(widths) + GAP * (len(columns) - 1) <= screen_on(sys.stdout, color=color).width:
+    if _fits(columns, lines, color=color):
         return listing(columns, lines, color=color)
     text = listing(columns[:-1], [line[:-1] for line in lines], color=color, whole=("subnet", "bridge"))
     uuids = [(line[0], line[-1]) for line in lines]
     return text + "\n" + listing(("network", "uuid"), uuids, color=color, whole=("uuid",))
 
 
-def _guests(name: str, view: NetworkView) -> list[tuple[str, ...]]:
+def _guests(
+    name: str, view: NetworkView, words: Callable[[float, float], str], now: float
+) -> list[tuple[str, ...]]:
     """Return a line for each NIC, with its newest lease, and one for each lease that no NIC here has."""
+
+    def until(moment: int) -> str:
+        return words(moment, now) if moment else "never"
+
     newest = {each.mac: each for each in sorted(view.leases, key=lambda each: each.expires)}
     lines: list[tuple[str, ...]] = []
     for plug in view.plugs:
         lease = newest.pop(plug.mac, None)
         who = plug.host or f"{plug.domain} (not the lab's)"
-        given = (str(lease.address), _until(lease.expires)) if lease else ("-", "-")
+        given = (str(lease.address), until(lease.expires)) if lease else ("-", "-")
         # The name of a port that labrun made has the MAC in it.
         lines.append((name, who, plug.dev or plug.mac, *given))
     lines += [
-        (name, f"{each.name or '?'} (not there)", each.mac, str(each.address), _until(each.expires))
+        (name, f"{each.name or '?'} (not there)", each.mac, str(each.address), until(each.expires))
         for each in newest.values()
     ]
     return lines

@@ -28,6 +28,9 @@ SOURCES = {
     "kathara-routes": "lab.conf",
     "kathara-ipv6": "lab.conf",
     "vagrant-loop": "Vagrantfile",
+    "vagrant-hashes": "Vagrantfile",
+    "vagrant-tables": "Vagrantfile",
+    "vagrant-conditions": "Vagrantfile",
 }
 
 
