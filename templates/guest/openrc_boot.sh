@@ -67,7 +67,9 @@ FILENAME == ARGV[1] {
 # Print which runlevels init has OpenRC start, and which NICs the service of the network brings up: their commands
 # run with programs that only note how they are called. With "before" by the files of before the change.
 openrc_calls() {
-printf '#!/bin/sh\necho "${0##*/} $*" >>%s\n' "$guard/calls" >"$guard/noting"
+# ifquery is a link to ifup, and brings nothing up.
+# shellcheck disable=SC2016 # for the program
+printf '#!/bin/sh\ncase ${0##*/} in openrc | ifup) echo "${0##*/} $*" >>%s;; esac\n' "$guard/calls" >"$guard/noting"
 chmod 755 "$guard/noting"
 : >"$guard/calls"
 # shellcheck disable=SC2016 # for the other shell
