@@ -1,7 +1,7 @@
 # What rehearse.sh does with units, for services of OpenRC. Defines: rehearse_openrc. Values: guard.
 # Needs openrc_boot, openrc_sshd, needs_state (vital) and is_other (rehearse).
 rehearse_openrc() {
-for openrc_each in conf.d init.d runlevels rc.conf rc.conf.d; do
+for openrc_each in conf.d init.d rc.conf rc.conf.d; do
 is_other "$openrc_each" || continue
 openrc_vital -u >"$guard/vital-now"
 # What a login needs from now on has to start now: the next boot would wait for it, or fail with it.
