@@ -48,7 +48,15 @@ _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
 # Forwarding has two names, and also changes accept_redirects.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
-_REHEARSAL = ("sshd_reload", "vital", "rehearse_boot", "rehearse")
+_REHEARSAL = (
+    *("sshd_reload", "services_openrc", "openrc_boot", "vital"),
+    *("rehearse_boot", "openrc_sshd", "rehearse_openrc", "rehearse"),
+)
+
+_WIDE = (
+    *("sshd_reload", "trees", "outside", "outside_units", "hidden"),
+    *("openrc_sshd", "outside_openrc"),
+)
 
 # A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any
 # service would start this too, because sysinit.target wants it: hence its check of the directory in memory.
@@ -111,15 +119,7 @@ def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
         **_PLACES,
     }
     # Whole folders are only kept, and restored, if anything may have changed in them.
-    wide = (
-        "".join(
-            map(
-                guest_script, ("sshd_reload", "trees", "outside", "outside_units", "hidden", "outside_openrc")
-            )
-        )
-        if is_wide(plan)
-        else ""
-    )
+    wide = "".join(map(guest_script, _WIDE)) if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {token.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
@@ -168,7 +168,7 @@ def arm(token: GuardToken, plan: HostPlan) -> str:
         **_PLACES,
     }
     keep_all = function("keep_all", _keep(path for part in parts for path in part.saves))
-    vital = guest_script("services_openrc") + guest_script("vital") if wide else ""
+    vital = "".join(map(guest_script, ("services_openrc", "openrc_boot", "vital"))) if wide else ""
     lines = f"{_settled(values)}{keep_all}{vital}{guest_script('arm')}"
     text = f"{guest_script('own_process')}{section('guard', lines)}"
     mark = f"export LABRUN_CHANGE={quote(token.run)}\n"

@@ -14,6 +14,7 @@ from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.tasks.configure.networkd_boot import network_file_faults
 from labrun.tasks.configure.nm_config import admits, lists, means
+from labrun.tasks.configure.openrc_boot import call_faults, missing_faults
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.links import links
@@ -51,6 +52,7 @@ def next_boot_probe() -> Probe:
         (),
         assigned({"guard": GUARD})
         + guest_script("services_openrc")
+        + guest_script("openrc_boot")
         + guest_script("vital").strip()
         + "\n"
         + guest_script("next_boot"),
@@ -68,7 +70,10 @@ def next_boot_fault(before: Seen, now: Seen, address: str | None) -> str | None:
 
 
 def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
-    yield from _unit_faults(_units(facts, "boot-before"), _units(facts, "boot-now"))
+    before_units, units = _units(facts, "boot-before"), _units(facts, "boot-now")
+    yield from _unit_faults(before_units, units)
+    yield from missing_faults(before_units, units)
+    yield from call_faults(facts, address)
     sshd = facts.commands.get("boot-sshd")
     if sshd is not None and sshd.status != 0:
         yield f"sshd would not start at the next boot: {sshd.last_line}"
@@ -102,13 +107,21 @@ def _manager_faults(facts: Facts) -> Iterator[str]:
 
 
 def _units(facts: Facts, name: str) -> _Units:
-    """Return systemd's properties of each unit; empty if it was not asked."""
+    """Return systemd's properties of each unit; empty if it was not asked.
+
+    A service of OpenRC is found by the name that its unit would have, and keeps its own.
+    """
     result = facts.commands.get(name, _NOTHING)
     blocks = (
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         for block in result.text.strip().split("\n\n")
     )
-    return {block["Id"]: block for block in blocks if "Id" in block}
+    named = ((block["Id"], block) for block in blocks if "Id" in block)
+    return {name if "." in name else f"{name}.service": block for name, block in named}
+
+
+def _name(units: _Units, unit: str) -> str:
+    return units.get(unit, {}).get("Id", unit)
 
 
 def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
@@ -122,7 +135,7 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
         networks = ["systemd-networkd.service", "networking.service"]
     for unit in ("dbus.service", "dbus.socket", "dbus-broker.service", *networks):
         if _runs(before, unit) and not _runs(now, unit):
-            yield f"{unit} was running before and is not now"
+            yield f"{_name(before, unit)} was running before and is not now"
         yield from _start_faults(before, now, (unit,))
     for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
@@ -171,7 +184,7 @@ def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Itera
     """Yield the unit that a boot would have started, if it would no longer start any of them."""
     best = max(any_of, key=lambda unit: _starts(before, unit))
     if max(_starts(now, unit) for unit in any_of) < _starts(before, best):
-        yield f"{best} would not start at the next boot: it is {_file(now, best)}"
+        yield f"{_name(before, best)} would not start at the next boot: it is {_file(now, best)}"
 
 
 def _starts(units: _Units, unit: str) -> int:

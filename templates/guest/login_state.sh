@@ -5,8 +5,7 @@ brief() { timeout 2 "$@"; }
 capture boot boot_state
 if by_openrc; then
 frame boot-by OpenRC
-sshd_services() { openrc_services ssh sshd | sed 's/^Id=.*/&.service/'; }
-capture units sshd_services
+capture units openrc_services ssh sshd
 else
 capture jobs brief systemctl --no-legend list-jobs
 capture units brief systemctl show --property=Id,LoadState,UnitFileState,ActiveState,Result -- NetworkManager.service systemd-networkd.service \

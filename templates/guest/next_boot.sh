@@ -1,7 +1,10 @@
 # What the next boot would do with this host, checked only if a change could have affected it. Value: guard.
 if [ -s "$guard/vital" ] && [ -d /etc/.labrun-tree ]; then
 frame out boot-before; cat "$guard/vital"; frame status boot-before 0
-capture boot-now vital_state
+if [ -s "$guard/vital-now" ]; then capture boot-now cat "$guard/vital-now"; else capture boot-now vital_state; fi
+for each in before now; do
+[ ! -e "$guard/calls-$each" ] || capture "boot-calls-$each" cat "$guard/calls-$each"
+done
 capture boot-sshd sshd -t
 for each in needs-failed hiding; do
 [ ! -s "$guard/$each" ] || capture "boot-$each" cat "$guard/$each"

@@ -1,5 +1,5 @@
-# What outside_units.sh does with units, for services of OpenRC. Redefines: unit_state stop_transient put_back_units.
-# Values: guard live on.
+# What outside_units.sh does with units, for services of OpenRC. Redefines: unit_state stop_transient
+# restart_rehearsed put_back_units. Values: guard live on. Needs openrc_sshd.
 if [ ! -d /run/systemd/system ] && [ -d /etc/runlevels ]; then
 # The listing that unit_difference reads. A service whose process has died still counts as started there.
 unit_state() {
@@ -16,6 +16,11 @@ true
 }
 is_to_run() { [ -e "/run/openrc/started/$1" ] || grep -q "^$1 " "$guard/units"; }
 stop_transient() { :; }
+restart_rehearsed() {
+[ -s "$guard/rehearsed" ] && [ ! -e "$live/done-rehearsed" ] || return 0
+true >"$live/done-rehearsed"
+while read -r rehearsed_unit; do openrc_sshd "$rehearsed_unit"; done <"$guard/rehearsed"
+} 2>/dev/null
 put_back_units() {
 [ -e "$guard/units" ] || return 0
 unit_state >"$live/units"

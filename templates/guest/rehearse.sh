@@ -1,9 +1,9 @@
 # Apply files now that the next boot would read, so that the new login tests them too. Value: guard.
-# Needs reload_sshd (sshd_reload) and needs_state (vital), and rehearse_boot for what a boot cleans and mounts.
+# Needs reload_sshd (sshd_reload), needs_state (vital), openrc_boot, and rehearse_boot for what a boot cleans and mounts.
 if [ -d /etc/.labrun-tree ] && [ -e "$guard/armed" ]; then
 is_other() {
 if [ ! -e "/etc/.labrun-tree/$1" ] && [ ! -e "/etc/$1" ]; then return 1; fi
-! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service "/etc/.labrun-tree/$1" "/etc/$1"
+! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service -x labrun-guard "/etc/.labrun-tree/$1" "/etc/$1"
 }
 for each in /etc/sysctl.d/*.conf /etc/sysctl.conf; do
 [ ! -e "$each" ] || cmp -s "/etc/.labrun-tree/${each#/etc/}" "$each" || sysctl -q -e -p "$each"
@@ -41,6 +41,7 @@ timeout 60 systemctl restart "$name"
 break
 done
 done
+elif by_runlevels; then rehearse_openrc
 fi
 run_scripts
 # Profiles of files that it would not find, or not take, at its next start.

@@ -92,6 +92,9 @@ _BOOT = {
     # Files that sshd's unit reads at its next start only, and a running sshd that a reload does not reach.
     "sshopts": only_file("/etc/default/ssh", "SSHD_OPTS=-p 2222\n"),
     "sshopts2": only_file("/etc/default/ssh", "SSHD_OPTS=-oAllowUsers=nobody\n"),
+    "sshopts3": only_file("/etc/default/ssh", "SSHD_OPTS='-f /nowhere'\n"),
+    "noenvironment": only_file(_DROP_IN, "[Service]\nEnvironmentFile=/nowhere\n"),
+    "needsnone": only_file(_DROP_IN, "[Unit]\nRequires=nowhere.service\n"),
     "nopidfile": Case(files={_SSHD: ("AllowUsers nobody\n", None)}, before=_NO_PID),
     "otherpidfile": only_file(_SSHD, "PidFile /run/other.pid\nAllowUsers nobody\n"),
     "bysocket": Case(files={_SSHD: ("AllowUsers nobody\n", None)}, before=_BY_SOCKET),

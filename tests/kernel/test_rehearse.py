@@ -28,7 +28,10 @@ exit $read_again
 
 
 def test_sshd_has_read_its_files_before_a_login_proves_them(tmp_path: Path) -> None:
-    needed = ("sshd_reload", "vital", "rehearse_boot", "rehearse")
+    needed = (
+        *("sshd_reload", "services_openrc", "openrc_boot", "vital"),
+        *("rehearse_boot", "openrc_sshd", "rehearse_openrc", "rehearse"),
+    )
     _run(tmp_path, "; ".join(f'. "{places.GUEST_SHELL}/{name}.sh"' for name in needed))
 
 

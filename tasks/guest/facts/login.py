@@ -130,7 +130,7 @@ class LoginState:
         return next(iter(running or existing), None)
 
 
-_SSHD_UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
+_SSHD_UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket", "ssh", "sshd")
 
 
 def probe(user: str, key: str, client: str, server: str, port: int) -> Probe:

@@ -145,7 +145,7 @@ def test_openrc_tells_how_far_the_boot_is(level: str, state: str, tmp_path: Path
     found = login_state_there(tmp_path)
     assert (found.init, found.boot) == ("OpenRC", state)
     assert found.sshd_unit is not None
-    assert (found.sshd_unit.name, found.sshd_unit.active) == ("sshd.service", "inactive")
+    assert (found.sshd_unit.name, found.sshd_unit.active) == ("sshd", "inactive")
     if level == "default":
         (tmp_path / "run/openrc/rc.starting").mkdir()
         assert login_state_there(tmp_path).is_booting
