@@ -48,6 +48,8 @@ _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
 # Forwarding has two names, and also changes accept_redirects.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
+# What the guard of the whole system consists of, beside that of settings.
+_WIDE = ("sshd_reload", "trees", "outside", "outside_units", "hidden", "boot_chain", "outside_openrc")
 _REHEARSAL = ("sshd_reload", "vital", "rehearse_boot", "rehearse")
 
 # A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any
@@ -111,15 +113,7 @@ def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
         **_PLACES,
     }
     # Whole folders are only kept, and restored, if anything may have changed in them.
-    wide = (
-        "".join(
-            map(
-                guest_script, ("sshd_reload", "trees", "outside", "outside_units", "hidden", "outside_openrc")
-            )
-        )
-        if is_wide(plan)
-        else ""
-    )
+    wide = "".join(map(guest_script, _WIDE)) if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {token.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'

@@ -42,6 +42,12 @@ break
 done
 done
 fi
+# Rules for devices apply when a device comes: once more, to the NICs.
+if [ -S /run/udev/control ] && { is_other udev || is_other systemd/network; }; then
+: >"$guard/plugged"
+udevadm control --reload
+timeout 30 udevadm trigger --settle --action=add --subsystem-match=net
+fi
 run_scripts
 # Profiles of files that it would not find, or not take, at its next start.
 if is_other NetworkManager/system-connections || [ -n "$(find /run/NetworkManager/system-connections -newer "$guard/owner")" ]; then
