@@ -50,10 +50,11 @@ def _loader_faults(before: list[str], now: list[str]) -> Iterator[str]:
         return
     if not _has_kernel(now) and _has_kernel(before):
         yield f"{loader} would start no kernel at the next boot"
-    had_gone = {line for line in before if line.endswith(" gone")}
+    # Paths of the boot loader that cannot be told, as on a subvolume, were not there before either.
+    untold = {line.partition(" ")[0] for line in before if line.endswith(" gone")}
     for line in now:
         kind, _, rest = line.partition(" ")
-        if line in had_gone or not rest.endswith(" gone"):
+        if kind in untold or not rest.endswith(" gone"):
             continue
         name = rest.removesuffix(" gone")
         if kind in _PARTS:

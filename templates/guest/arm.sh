@@ -96,7 +96,8 @@ home=$(getent passwd "$user" | cut -d : -f 6)
 hidden_state "$home"
 number=0
 boot_root=
-! has_own_boot || boot_root=/boot
+# Where /boot is read-only or full it stays as it is.
+! has_own_boot || ! mkdir -p /boot/.labrun-tree 2>/dev/null || boot_root=/boot
 for root in /etc /root/.ssh "$home/.ssh" $boot_root; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
@@ -153,7 +154,7 @@ ln -sf "$unit" "$link"
 # A change may hide or remove the guard's folder: a copy in memory, without the list of packages, which is large.
 [ -z "$wide" ] || { cp -a "$guard" "$live/spare"; rm -f "$live/spare/packages"; }
 start_watch
-if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
+if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"; [ -z "$boot_root" ] || sync -f /boot
 else
 set -- "$guard" "$guard"/* "$unit"
 [ -z "$folders" ] || while IFS= read -r folder; do set -- "$@" "$folder"/.labrun-kept/*; done <"$guard/folders"

@@ -43,7 +43,8 @@ done
 done
 fi
 # Rules for devices apply when a device comes: once more, to the NICs.
-if [ -S /run/udev/control ] && { is_other udev || is_other systemd/network; }; then
+link_files() { cat "$1"/systemd/network/*.link | cksum; }
+if [ -S /run/udev/control ] && { is_other udev || [ "$(link_files /etc/.labrun-tree)" != "$(link_files /etc)" ]; }; then
 : >"$guard/plugged"
 udevadm control --reload
 timeout 30 udevadm trigger --settle --action=add --subsystem-match=net

@@ -7,14 +7,19 @@ unshare --mount --propagation private true 2>/dev/null || return 0
 mounts_before=/etc/.labrun-tree/fstab
 [ -e "$mounts_before" ] || mounts_before=/dev/null
 grep -Fxv -f "$mounts_before" /etc/fstab | while read -r mounts_source mounts_place mounts_type mounts_options mounts_rest; do
-case $mounts_source,$mounts_type in "#"* | ,* | *,swap | *,nfs* | *,cifs) continue;; esac
+case $mounts_source,$mounts_type in "#"* | ,* | *,swap | *,nfs* | *,cifs | *,smb* | *,fuse* | *,ceph | *,gluster* | *,9p) continue;; esac
+# The root is there before this file is read.
+[ "$mounts_place" != / ] || continue
 case ",$mounts_options," in *,nofail,* | *,noauto,* | *,_netdev,* | *,x-systemd.automount,*) continue;; esac
 mounts_source=$(printf '%b' "$mounts_source") mounts_at=/tmp
 # A file is bound onto a file.
 case ",$mounts_options," in *,bind,* | *,rbind,*) [ ! -f "$mounts_source" ] || mounts_at=/etc/hostname;; esac
 mounts_said=$(timeout 20 unshare --mount --propagation private \
-mount -n -t "${mounts_type:-auto}" -o "${mounts_options:-defaults}" "$mounts_source" "$mounts_at" 2>&1) ||
-echo "$mounts_place: $(printf '%s\n' "$mounts_said" | sed -n '1s/^mount: [^:]*: //p')"
+mount -n -t "${mounts_type:-auto}" -o "${mounts_options:-defaults}" "$mounts_source" "$mounts_at" 2>&1) || case $mounts_said in
+# With other options than now, which can only be tried where it is mounted.
+*already\ mounted*) ;;
+*) echo "$mounts_place: $(printf '%s\n' "$mounts_said" | sed -n '1s/^mount: [^:]*: //p')";;
+esac
 done
 }
 

@@ -49,6 +49,12 @@ def test_what_the_boot_loader_would_do(was: str, becomes: str, why: str | None) 
     assert fault({"boot-chain-before": ok(), "boot-chain": ok(now)}) is None
 
 
+def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
+    before = ok(CHAIN.replace("/vmlinuz there 7,100,1", "/@/vmlinuz-1 gone"))
+    now = ok(CHAIN.replace("/vmlinuz there 7,100,1", "/@/vmlinuz-2 gone"))
+    assert fault({"boot-chain-before": before, "boot-chain": now}) is None
+
+
 @pytest.mark.parametrize(
     ("name", "line", "why"),
     [
