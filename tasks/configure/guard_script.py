@@ -48,14 +48,14 @@ _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
 # Forwarding has two names, and also changes accept_redirects.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
+# What the guard of the whole system consists of, beside that of settings.
+_WIDE = (
+    *("sshd_reload", "trees", "outside", "outside_units", "hidden", "boot_chain"),
+    *("openrc_sshd", "outside_openrc"),
+)
 _REHEARSAL = (
     *("sshd_reload", "services_openrc", "openrc_boot", "vital"),
     *("rehearse_boot", "openrc_sshd", "rehearse_openrc", "rehearse"),
-)
-
-_WIDE = (
-    *("sshd_reload", "trees", "outside", "outside_units", "hidden"),
-    *("openrc_sshd", "outside_openrc"),
 )
 
 # A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from labrun.bounded import integer
 from labrun.errors import CommandError
+from labrun.tasks.configure.boot_chain import chain_faults
 from labrun.tasks.configure.networkd_boot import network_file_faults
 from labrun.tasks.configure.nm_config import admits, lists, means
 from labrun.tasks.configure.openrc_boot import call_faults, missing_faults
@@ -33,6 +34,7 @@ _ON_THE_WAY = (
     *("systemd-logind.service", "systemd-user-sessions.service"),
 )
 """What a boot starts before, or for, a login."""
+_DEVICES = ("local-fs.target", "systemd-udevd.service", "systemd-udev-trigger.service")
 _TARGETS = ("multi-user.target", "graphical.target")
 # A boot starts the first kind unconditionally; the others only if another unit pulls them in.
 _BY_ITSELF = frozenset({"enabled", "alias", "generated"})
@@ -55,7 +57,7 @@ def next_boot_probe() -> Probe:
         + guest_script("openrc_boot")
         + guest_script("vital").strip()
         + "\n"
-        + guest_script("next_boot"),
+        + "".join(map(guest_script, ("boot_chain", "try_boot", "next_boot"))),
     )
 
 
@@ -83,6 +85,7 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     for line in _lines(facts, "boot-hiding"):
         yield f"at the next boot {line}, which a login needs"
     yield from _fstab_faults(facts)
+    yield from chain_faults(facts)
     for name, result in facts.commands.items():
         kind, _, unit = name.partition(" ")
         if kind in ("boot-unit", "boot-condition") and result.status != 0:
@@ -137,7 +140,9 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
         if _runs(before, unit) and not _runs(now, unit):
             yield f"{_name(before, unit)} was running before and is not now"
         yield from _start_faults(before, now, (unit,))
-    for unit in _ON_THE_WAY:
+    # In a container there are no devices to wait for.
+    devices = [unit for unit in _DEVICES if _runs(before, unit)]
+    for unit in (*_ON_THE_WAY, *devices):
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
     yield from _ending_faults(before, now, (*_LISTENERS, *networks))

@@ -84,6 +84,9 @@ needs_state >"$guard/needs"
 nm_state >"$guard/nm"
 package_state "$guard/packages"
 mount_state >"$guard/mounts"
+writable_state >"$guard/writable"
+chain_state >"$guard/chain"
+driver_state >"$guard/drivers"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
 [ ! -S /run/dbus/system_bus_socket ] || : >"$guard/bus"
 # Not every container may make devices, so a second name keeps this one.
@@ -92,12 +95,16 @@ mount_state >"$guard/mounts"
 home=$(getent passwd "$user" | cut -d : -f 6)
 hidden_state "$home"
 number=0
-for root in /etc /root/.ssh "$home/.ssh"; do
+boot_root=
+# Where /boot is read-only or full it stays as it is.
+! has_own_boot || ! mkdir -p /boot/.labrun-tree 2>/dev/null || boot_root=/boot
+for root in /etc /root/.ssh "$home/.ssh" $boot_root; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
 # A change that deletes or alters such a folder does the same to the copies in it.
-if [ "$root" != /etc ]; then cp -a "$root" "$guard/spare$number"
+if [ "$root" = /boot ]; then :
+elif [ "$root" != /etc ]; then cp -a "$root" "$guard/spare$number"
 else
 # Of /etc only what a login needs.
 mkdir "$guard/spare$number"
@@ -113,7 +120,9 @@ set --
 for entry in * .[!.]*; do
 case $entry in .labrun-tree | .labrun-kept) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then set -- "$@" "$entry"; fi;; esac
 done
-[ $# -eq 0 ] || cp -a "$@" .labrun-tree/
+if [ "$root" = /boot ]; then [ $# -eq 0 ] || copy_boot "$@"
+elif [ $# -gt 0 ]; then cp -a "$@" .labrun-tree/
+fi
 tree_list >"$guard/tree$number"
 )
 done
@@ -145,7 +154,7 @@ ln -sf "$unit" "$link"
 # A change may hide or remove the guard's folder: a copy in memory, without the list of packages, which is large.
 [ -z "$wide" ] || { cp -a "$guard" "$live/spare"; rm -f "$live/spare/packages"; }
 start_watch
-if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
+if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"; [ -z "$boot_root" ] || sync -f /boot
 else
 set -- "$guard" "$guard"/* "$unit"
 [ -z "$folders" ] || while IFS= read -r folder; do set -- "$@" "$folder"/.labrun-kept/*; done <"$guard/folders"

@@ -85,6 +85,7 @@ xfrm_state >"$live/xfrm"
 
 # A device that is gone may be in another namespace.
 put_back_devices() {
+put_back_drivers
 while read -r device_number device_name device_flags; do
 device_name=${device_name%:} device_name=${device_name%%@*}
 case $device_flags in "<"*) ;; *) continue;; esac

@@ -13,11 +13,22 @@ done
 manager_words() { grep -hsE '^[[:space:]]*(NoNewPrivileges|CapabilityBoundingSet|SystemCallArchitectures)[[:space:]]*=' "$1/system.conf" "$1"/system.conf.d/*.conf || :; }
 capture boot-manager-before manager_words /etc/.labrun-tree/systemd
 capture boot-manager manager_words /etc/systemd
-changed() { ! cmp -s "/etc/.labrun-tree/$1" "/etc/$1"; }
+changed() {
+if [ ! -e "/etc/.labrun-tree/$1" ] && [ ! -e "/etc/$1" ]; then return 1; fi
+! diff -rq --no-dereference "/etc/.labrun-tree/$1" "/etc/$1" >/dev/null 2>&1
+}
 if changed fstab; then
 capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab
 capture boot-fstab findmnt --verify
+capture boot-mounts try_mounts
 fi
+if [ -s "$guard/chain" ]; then
+frame out boot-chain-before; cat "$guard/chain"; frame status boot-chain-before 0
+chain_state >"$guard/chain-now"
+capture boot-chain cat "$guard/chain-now"
+[ "$(grep ^initrd "$guard/chain")" = "$(grep ^initrd "$guard/chain-now")" ] || capture boot-initrd early_modules
+fi
+if changed modprobe.d; then capture boot-drivers try_drivers; fi
 # Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.
 loads_nft() {
 if [ -d /run/systemd/system ]; then

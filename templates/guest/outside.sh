@@ -116,6 +116,7 @@ done <"$live/todo"
 
 # A mount that hides a folder has to go before anything in it is restored.
 put_back_mounts() {
+put_back_writable
 [ -e "$guard/mounts" ] || return 0
 mount_state >"$live/mounts"; mount_difference "$guard/mounts" "$live/mounts" >"$live/todo"
 while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; done <"$live/todo"
@@ -229,6 +230,7 @@ esac
 done <"$live/todo"
 fi
 fi 2>/dev/null
+differences_chain 2>/dev/null
 [ -s "$guard/roots" ] || return 0
 differ_number=0
 while IFS= read -r differ_root; do

@@ -65,7 +65,7 @@ put_back_networking
 fi
 kernel_put_back
 [ "$on" = live ] || return 0
-[ -z "$wide" ] || { restart_rehearsed; reload_restored; put_back_units; }
+[ -z "$wide" ] || { put_back_label; put_back_udev; restart_rehearsed; reload_restored; put_back_units; }
 put_back_nft
 put_back_ip
 [ -z "$wide" ] || { put_back_nm; put_back_networkd; }

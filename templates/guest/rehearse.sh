@@ -43,6 +43,13 @@ done
 done
 elif by_runlevels; then rehearse_openrc
 fi
+# Rules for devices apply when a device comes: once more, to the NICs.
+link_files() { cat "$1"/systemd/network/*.link | cksum; }
+if [ -S /run/udev/control ] && { is_other udev || [ "$(link_files /etc/.labrun-tree)" != "$(link_files /etc)" ]; }; then
+: >"$guard/plugged"
+udevadm control --reload
+timeout 30 udevadm trigger --settle --action=add --subsystem-match=net
+fi
 run_scripts
 # Profiles of files that it would not find, or not take, at its next start.
 if is_other NetworkManager/system-connections || [ -n "$(find /run/NetworkManager/system-connections -newer "$guard/owner")" ]; then

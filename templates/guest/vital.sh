@@ -12,6 +12,7 @@ vital_state() {
 if by_runlevels; then openrc_vital; return; fi
 systemctl show --property=Id,LoadState,ActiveState,UnitFileState,ConflictedBy,WatchdogUSec,RuntimeMaxUSec -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
-systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target
+systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target \
+local-fs.target systemd-udevd.service systemd-udev-trigger.service
 printf '\nId=default.target\nTarget=%s\n' "$(systemctl get-default)"
 }
