@@ -305,16 +305,6 @@ def test_the_workers_of_a_labrun_that_is_killed_bring_a_change_to_its_end(runnin
     goes_on(running, "ok", 1)
 
 
-@pytest.mark.full
-def test_the_workers_of_a_labrun_that_is_killed_keep_to_its_time_limit(running: Fleet) -> None:
-    process = begin(running, "stuck", "--timeout", "20", "--confirm-timeout", "15")
-    process.kill()
-    process.communicate()
-    await_logouts(running)
-    running.open()
-    goes_on(running, "changed", 2)
-
-
 def test_stop_leaves_nothing(running: Fleet) -> None:
     stopped = running.lab.json("fleet", "stop")
     assert (stopped.exit_code, stopped.statuses()) == (0, {"changed"}), stopped.rows

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import pytest
+from cloudpickle.cloudpickle import register_pickle_by_value
 
 from labrun.runner.engine.fleet.client import connected
 from tests.fleet_processes import LocalFleet, local_fleet
@@ -26,7 +26,7 @@ _SECONDS = 180.0  # bounds on waiting, for a machine that is busy
 ANSWER = "what-a-host-has-said"
 
 # The fleet's programs do not find the tests.
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
+register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")
