@@ -17,6 +17,10 @@ def _script(path: str, text: str, *others: tuple[str, str]) -> Case:
     return Case(more=f"files: {json.dumps(files)}")
 
 
+def _harmless(path: str, content: str) -> Case:
+    return Case(files={path: (content, None)}, stays=True)
+
+
 _NEEDS_NEW = ("/etc/conf.d/ssh", 'rc_need="new"\n')
 RC_BOOT: dict[str, Case] = {
     # What a service needs, or where it may not run, by all files that say so.
@@ -50,5 +54,9 @@ RC_BOOT: dict[str, Case] = {
     "guard": on_change(
         "rc-update --all del labrun-guard; rm -f /etc/init.d/labrun-guard; rc-service ssh stop"
     ),
+    # What makes no difference to a boot stays.
+    "comment": _harmless("/etc/default/ssh", "# own\nSSHD_OPTS=-oLogLevel=VERBOSE\n"),
+    "othernic": _harmless("/etc/default/networking", "EXCLUDE_INTERFACES=eth9\nVERBOSE=yes\n"),
+    "needgood": _harmless("/etc/conf.d/ssh", 'rc_need="dbus"\n'),
 }
-KINDS = ("need", "port", "inittab")
+KINDS = ("need", "port", "inittab", "needgood")

@@ -21,7 +21,7 @@ WAYS: dict[str, tuple[Way, Mapping[str, Case]]] = {
     "openrc": (OPENRC, RC),
     "openrcboot": (OPENRC, RC_BOOT),
 }
-SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.62.8", "openrcboot": "10.62.9"}
+SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.62.8", "openrcboot": "10.62.48"}
 ONE_OF_EACH = {**KINDS, "openrcboot": BOOT_KINDS}
 
 
@@ -46,4 +46,6 @@ def test_further_members_let_labrun_in_again(hypervisor: None, tmp_path: Path, w
 def try_them(directory: Path, way: str, cases: Mapping[str, Case]) -> None:
     with attacked(directory, f"grd-{way}", SUBNETS[way], cases, WAYS[way][0]) as seen:
         assert faults(seen) == {}
+        changed = {str(row["host"]) for row in seen.answer.rows if row["status"] == "changed"}
+        assert changed >= {name for name, case in cases.items() if case.stays}, seen.answer.trouble()
         assert seen.again.exit_code == 0, seen.again.trouble()

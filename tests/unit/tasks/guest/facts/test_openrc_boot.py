@@ -28,10 +28,10 @@ def vital(root: Path, order: str, **levels: str) -> dict[str, dict[str, str]]:
     ``levels`` are its runlevels, with the names of services and, after a ``+``, of stacked runlevels.
     """
     for name in ("ssh", "networking", "logger"):
-        script = root / "etc/init.d" / name
-        script.parent.mkdir(parents=True, exist_ok=True)
-        script.write_text("#!/bin/sh\n")
-        script.chmod(0o755)
+        service = root / "etc/init.d" / name
+        service.parent.mkdir(parents=True, exist_ok=True)
+        service.write_text("#!/bin/sh\n")
+        service.chmod(0o755)
     for level, names in levels.items():
         folder = root / "etc/runlevels" / level
         folder.mkdir(parents=True)
