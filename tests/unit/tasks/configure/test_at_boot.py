@@ -403,7 +403,7 @@ def test_a_file_that_silences_pings_at_the_next_boot_is_refused_unless_the_lab_f
 
 def test_the_service_is_named_and_not_the_masked_socket_beside_it(systemd: Path) -> None:
     states = [("ssh.service", "loaded", "disabled"), ("ssh.socket", "masked", "masked")]
-    answer = "\n".join(f"Id={name}\nLoadState={load}\nUnitFileState={state}\n" for name, load, state in states)
+    answer = "\n".join(f"Id={name}\nLoadState={load}\nUnitFileState={file}\n" for name, load, file in states)
     unit = no_start(ran(systemd, boot_probe(SSH), answer), SSH)
     assert unit is not None
     assert unit.not_at_boot == (
