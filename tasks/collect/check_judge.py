@@ -268,10 +268,11 @@ def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
             Status.UNKNOWN, tried.actual, "no answer, and nothing else shows that it can be reached"
         )
     row = path_row(shown, path)
+    if row.status is Status.OK and path.fault is not None:
+        return Judged(status, tried.actual, f"by the lab file: {path.fault}")
     if row.status is Status.OK:
-        return Judged(
-            status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
-        )
+        drop = _dropped_on_the_way(shown, trial, path, tried) if status is Status.FAILED else None
+        return Judged(status, tried.actual, why) if drop is None else Judged.by(status, tried.actual, drop)
     lost = Status.UNREACHABLE if row.status is Status.UNREACHABLE else Status.UNKNOWN
     why, due_to = f"inconclusive: {row.name}: {row.why}", row.status if lost is Status.UNKNOWN else None
     return Judged(lost, tried.actual, why, fault=row.fault, due_to=due_to)

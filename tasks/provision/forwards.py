@@ -40,6 +40,8 @@ __all__ = [
 
 _LOOPBACK = "/proc/sys/net/ipv4/conf/{}/route_localnet"
 _TOOLS = {4: "iptables", 6: "ip6tables"}
+# Rules with these targets refuse nothing.
+_HARMLESS = ("ACCEPT", "LOG", "NFLOG")
 
 
 def _name(lab: str, network: str) -> str:
@@ -123,8 +125,12 @@ def _accepted(prefix: str) -> dict[str, list[str]]:
                 address = words[words.index("-d") + 1].partition("/")[0]
                 what = f"{address}/{words[words.index('-p') + 1]}/{words[words.index('--dport') + 1]}"
                 found.setdefault(name, []).append(what)
-            elif words[:2] == ["-A", "FORWARD"] and "-j" in words:
-                # What comes after somebody else's rule may be too late.
+            elif (
+                words[:2] == ["-A", "FORWARD"]
+                and "-j" in words
+                and words[words.index("-j") + 1] not in _HARMLESS
+            ):
+                # What comes after a rule that may refuse it may be too late. Other labs' rules accept only.
                 break
     return found
 

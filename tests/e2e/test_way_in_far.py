@@ -21,7 +21,7 @@ WAYS: dict[str, tuple[Way, Mapping[str, Case]]] = {
     "openrc": (OPENRC, RC),
     "openrcboot": (OPENRC, RC_BOOT),
 }
-SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.62.8", "openrcboot": "10.62.48"}
+SUBNETS = {"ipv6": "10.62.6", "jump": "10.62.5", "openrc": "10.225.8", "openrcboot": "10.62.48"}
 ONE_OF_EACH = {**KINDS, "openrcboot": BOOT_KINDS}
 
 

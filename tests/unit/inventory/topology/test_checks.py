@@ -30,9 +30,11 @@ from labrun.tasks.collect.check_script import by_hand, check_probe
 from labrun.tasks.collect.check_spec import CheckSpec, check_specs
 from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
+from labrun.tasks.collect.evidence import Evidence
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.guest.deadline import Pace, paced
+from labrun.tasks.guest.facts.nft import read_ruleset
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
 
@@ -237,16 +239,24 @@ def capture(
 
 
 def judged(
-    check: str, tried: CheckResult | None, *, whole: bool = True, listeners: str | None = None
+    check: str,
+    tried: CheckResult | None,
+    *,
+    whole: bool = True,
+    listeners: str | None = None,
+    rules: str = "",
 ) -> Outcome:
-    """Return the row of a check from host a, with a path to b that is traced or (not whole) broken."""
+    """Return the row of a check from host a, with a path to b that is traced or (not whole) broken.
+
+    ``rules`` is the ruleset of b, as nft prints it.
+    """
     of = lab(f"name: it, from: a, {check}")
     path = expectations(of).path("a", "b")
     answers = {ttl: hop for ttl, hop in enumerate(path.hops, 1) if hop is not None}
     trace = Trace(answers, len(answers), "udp", 1) if whole else Trace({}, None, "icmp", 2)
     shown: dict[str, Capture | Unreachable] = {
         "a": capture({"b": trace}, {} if tried is None else {"it": tried}),
-        "b": capture({}, {}, listeners),
+        "b": replace(capture({}, {}, listeners), evidence=Evidence(after=read_ruleset(rules))),
     }
     (row,) = check_rows(Shown(of, shown), expectations(of), "a")
     return row
@@ -260,7 +270,26 @@ OPEN, REFUSED, FILTERED = (
 SILENT, NO_ROUTE = CheckResult("silent", "no answer"), CheckResult("error", "no route", "no route to it")
 DROPPED = "no answer to tcp/80, though b can be reached: something drops it"
 UNDECIDED = "a: b listens and did not answer: it may be open or filtered"
+DROPS = (
+    "table inet x { # handle 1\n\tchain c { # handle 2\n"
+    "\t\ttype filter hook input priority filter; policy accept;\n"
+    "\t\ttcp dport 80 drop # handle 3\n\t}\n}\n"
+)
 SS = "UNCONN 0 0 0.0.0.0:53 0.0.0.0:*"
+
+
+@pytest.mark.parametrize("expect", ["open", "refused"])
+def test_a_rule_that_drops_it_is_named_whatever_answer_was_expected(expect: str) -> None:
+    row = judged(f"to: b, tcp: 80, expect: {expect}", FILTERED, rules=DROPS)
+    assert row.status.value == "failed"
+    assert row.why is not None
+    assert row.why.startswith("b: nftables drops it: inet x, chain c: tcp dport 80")
+
+
+def test_what_drops_it_is_no_fault_where_that_is_expected() -> None:
+    for expect in ("blocked", "filtered"):
+        row = judged(f"to: b, tcp: 80, expect: {expect}", FILTERED, rules=DROPS)
+        assert (row.status.value, row.why) == ("ok", None)
 
 
 @pytest.mark.parametrize(
