@@ -69,7 +69,9 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     }
     after, lost = _read(changed) if changed else ({}, {})
     silent |= lost
-    links |= after
+    # A device without a qdisc is not listed.
+    asked = {nic.far for nic in changed if nic not in lost}
+    links = {key: shaped for key, shaped in links.items() if key[0] not in asked} | after
     shown = [(nic, links.get((nic.far, nic.device), Shaped())) for nic in nics if nic not in lost]
     rows = [
         _row(nic, shaped, wanted if rest or clear else None, is_changed=nic in changed)

@@ -29,6 +29,8 @@ _BEGIN_SECONDS = 15.0
 # A login comes first.
 _FAR_SECONDS = 60.0
 _END_SECONDS = 5.0
+# What it has seen comes over a login that may be slow.
+_FAR_END_SECONDS = 30.0
 _CHUNK = 65536
 # How long the packets that several see are put in order for (seconds).
 _MOMENT = 0.02
@@ -89,6 +91,7 @@ class TcpdumpGroup:
         self._running: list[_Running] = []
         self._selector = selectors.DefaultSelector()
         self._ending: float | None = None
+        self._end_seconds = _FAR_END_SECONDS if any(nic.far for nic in nics) else _END_SECONDS
 
     def __enter__(self) -> Self:
         program = require_tcpdump() if any(not nic.far for nic in self._nics) else "tcpdump"
@@ -161,7 +164,7 @@ class TcpdumpGroup:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 self.end()
-            if self._ending is not None and now > self._ending + _END_SECONDS:
+            if self._ending is not None and now > self._ending + self._end_seconds:
                 return
             if pieces := self._round(self._patience(deadline)):
                 yield pieces
@@ -188,7 +191,7 @@ class TcpdumpGroup:
 
     def _patience(self, deadline: float | None) -> float | None:
         ends = [] if deadline is None or self._ending is not None else [deadline]
-        ends += [] if self._ending is None else [self._ending + _END_SECONDS]
+        ends += [] if self._ending is None else [self._ending + self._end_seconds]
         return max(0.0, min(ends) - time.monotonic()) + 0.01 if ends else None
 
     def _take(self, stream: FileDescriptorLike, number: int, *, is_output: bool) -> bytes:
