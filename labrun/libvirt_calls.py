@@ -292,11 +292,9 @@ def _silent_for(call: _Call, uri: str, *, is_opening: bool) -> float | None:
     heard, question = call.began, None
     while not call.wait(_POLL):
         now = time.monotonic()
-        if is_opening:
-            pass
-        elif question is not None and question.wait(0):
-            heard, question = now, None
-        elif question is None and (now - heard > _CALM or _run[0].hurried is not None):
+        if question is not None and question.wait(0):
+            heard, question = now if question.outcome() else heard, None
+        elif not is_opening and question is None and (now - heard > _CALM or _run[0].hurried is not None):
             question = _pulse(uri).ask()
         latest = _latest(uri, heard)
         if uri in _run[0].silent or now > latest:
@@ -331,17 +329,18 @@ class _Pulse:
         self._connection: Any = None
 
     def ask(self) -> _Call:
-        """Return the question in progress, else a new one; it has ended when there was an answer."""
+        """Return the question in progress, else a new one; its outcome is whether somebody answered."""
         with self._lock:
             if self._asked is None or self._asked.wait(0):
                 self._asked = self._helper.begin(self._question, ())
             return self._asked
 
-    def _question(self) -> None:
-        # On the helper, so the C functions themselves. An error is an answer too.
+    def _question(self) -> bool:
+        # On the helper, so the C functions themselves. A daemon's error is an answer too, ssh's is none.
         library = import_module("libvirtmod")
         if self._connection is None or library.virConnectGetLibVersion(self._connection) in (-1, None):
             self._connection = library.virConnectOpen(self._uri)
+        return _is_here(self._uri) or self._connection is not None
 
 
 def _pulse(uri: str) -> _Pulse:

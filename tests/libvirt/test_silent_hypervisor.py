@@ -338,6 +338,61 @@ def test_a_slow_call_of_a_hypervisor_that_answers_is_waited_for(libvirtd: OwnLib
     assert (done.returncode, done.stdout, done.stderr) == (0, "slow\n", "")
 
 
+# Libvirt's own way to another machine is a program like ssh; this one leads to a socket here. Once it is cut,
+# whoever is connected hears no more, and whoever comes is told at once that there is no way.
+RELAY = """\
+#!{python}
+import os, pathlib, select, socket, sys
+here = pathlib.Path(__file__).parent
+if (here / "cut").exists():
+    sys.exit("no route to host")
+(here / f"pid-{{os.getpid()}}").touch()
+link = socket.socket(socket.AF_UNIX)
+link.connect("{socket}")
+while True:
+    for ready in select.select([0, link], [], [])[0]:
+        data = os.read(0, 65536) if ready == 0 else link.recv(65536)
+        if not data:
+            sys.exit()
+        link.sendall(data) if ready == 0 else os.write(1, data)
+"""
+CUT = """
+import os, pathlib, signal, sys
+from labrun.errors import HypervisorError
+from labrun.hypervisor import connect
+from labrun.libvirt_calls import begin, watch
+uri, here = sys.argv[1], pathlib.Path(sys.argv[2])
+begin(3)
+connection = connect(uri)
+connection.listAllDomains()
+(here / "cut").touch()
+for each in here.glob("pid-*"):
+    os.kill(int(each.name[4:]), signal.SIGSTOP)
+try:
+    connection.listAllDomains()
+except HypervisorError as error:
+    print(error.reason.replace(uri, "URI"))
+"""
+
+
+def test_a_hypervisor_whose_link_is_cut_is_silent_though_each_question_fails_at_once(
+    tmp_path: Path, libvirtd: OwnLibvirtd
+) -> None:
+    """The process ends as well: the connection that nobody answers is not closed."""
+    relay = tmp_path / "relay"
+    relay.write_text(RELAY.format(python=sys.executable, socket=libvirtd.uri.partition("socket=")[2]))
+    relay.chmod(0o755)
+    command = [sys.executable, "-c", CUT, f"qemu+ext://far/session?command={relay}", str(tmp_path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "URI does not answer: no reply in 3 s\n"
+    finally:
+        for each in tmp_path.glob("pid-*"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(each.name[4:]), signal.SIGKILL)
+
+
 # Two machines of a lab are worked on, as `up`, `down` and `stop` do, when libvirtd stands still.
 A_RUN = """
 import os, signal, sys
