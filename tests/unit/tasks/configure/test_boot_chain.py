@@ -59,8 +59,6 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
     ("name", "line", "why"),
     [
         ("boot-mounts", "/data: unknown filesystem", "/etc/fstab would stop the next boot: /data: {}"),
-        ("boot-initrd", "unreadable", "the early userland cannot be read: the next boot would stop there"),
-        ("boot-initrd", "ext4", "the early userland has no ext4: the next boot would not find its root"),
         (
             "boot-drivers",
             "eth0 virtio_net",
