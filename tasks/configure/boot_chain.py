@@ -25,12 +25,6 @@ def chain_faults(facts: Facts) -> Iterator[str]:
         yield f"/etc/fstab would stop the next boot: {line}"
     before, now = _lines(facts, "boot-chain-before"), _lines(facts, "boot-chain")
     yield from _loader_faults(before, now)
-    for module in _lines(facts, "boot-initrd"):
-        yield (
-            "the early userland cannot be read: the next boot would stop there"
-            if module == "unreadable"
-            else f"the early userland has no {module}: the next boot would not find its root"
-        )
     for line in _lines(facts, "boot-drivers"):
         nic, _, module = line.partition(" ")
         yield f"{nic} would be missing after the next boot: modprobe would not load its driver {module}"

@@ -214,7 +214,8 @@ def _errors(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if line and not line[0].isspace():
             place = line.strip()
-        elif "[E]" in line:
+        # systemd makes a folder to mount on where there is none.
+        elif "[E]" in line and "required target" not in line:
             yield f"{place}: {line.partition('[E]')[2].strip()}"
 
 

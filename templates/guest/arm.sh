@@ -87,6 +87,7 @@ mount_state >"$guard/mounts"
 writable_state >"$guard/writable"
 chain_state >"$guard/chain"
 driver_state >"$guard/drivers"
+root_links >"$guard/root-links"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
 [ ! -S /run/dbus/system_bus_socket ] || : >"$guard/bus"
 # Not every container may make devices, so a second name keeps this one.

@@ -88,6 +88,19 @@ while [ ! -e "/sys/class/net/$drivers_nic" ] && [ $drivers_round -lt 25 ]; do dr
 done <"$guard/drivers"
 } 2>/dev/null
 
+# Debian's links to the newest kernel and its early userland lie outside /boot.
+root_links() {
+has_own_boot || return 0
+for links_each in /vmlinuz /initrd.img; do [ ! -L "$links_each" ] || echo "$links_each $(readlink "$links_each")"; done
+}
+
+put_back_links() {
+[ -s "$guard/root-links" ] || return 0
+while read -r links_path links_target; do
+[ "$(readlink "$links_path")" = "$links_target" ] || ln -sfn "$links_target" "$links_path"
+done <"$guard/root-links"
+}
+
 # The root file system has the name again that the boot loader looks for.
 put_back_label() {
 label_name=$(sed -n 's/^root LABEL=\(.*\) there$/\1/p' "$guard/chain")

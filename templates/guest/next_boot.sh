@@ -24,9 +24,7 @@ capture boot-mounts try_mounts
 fi
 if [ -s "$guard/chain" ]; then
 frame out boot-chain-before; cat "$guard/chain"; frame status boot-chain-before 0
-chain_state >"$guard/chain-now"
-capture boot-chain cat "$guard/chain-now"
-[ "$(grep ^initrd "$guard/chain")" = "$(grep ^initrd "$guard/chain-now")" ] || capture boot-initrd early_modules
+capture boot-chain chain_state
 fi
 if changed modprobe.d; then capture boot-drivers try_drivers; fi
 # Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.

@@ -178,6 +178,7 @@ files_number=$((files_number + 1))
 files_said=$( tree_put_back "$files_root" $files_number 2>&1 ) || failing="${failing}files: ${files_said:-$files_root}
 "
 done <"$guard/roots"
+put_back_links
 while read -r modes_mode modes_owner modes_path; do
 [ "$(stat -L -c '%a %u:%g' "$modes_path" 2>/dev/null)" = "$modes_mode $modes_owner" ] ||
 { chown "$modes_owner" "$modes_path" && chmod "$modes_mode" "$modes_path"; }

@@ -1,5 +1,5 @@
-# What a boot does before its services start, tried where nobody sees it. Defines: try_mounts try_drivers early_modules.
-# Values: guard. Needs boot_chain.
+# What a boot does before its services start, tried where nobody sees it. Defines: try_mounts try_drivers.
+# Value: guard.
 
 # Print `PLACE: REASON` for each new line of fstab that has to be mounted and cannot be: findmnt tries neither options nor types.
 try_mounts() {
@@ -40,22 +40,4 @@ while read -r try_nic try_module try_device try_driver try_path try_alias; do
 [ -z "$(loads_driver "$try_alias" "$try_module")" ] || continue
 [ -z "$(loads_driver "$try_alias" "$try_module" -C /etc/.labrun-tree/modprobe.d -C /lib/modprobe.d)" ] || echo "$try_nic $try_module"
 done <"$guard/drivers"
-}
-
-# Print each module that the root file system needs and the early userland has not, or `unreadable`.
-early_modules() {
-early_path=$(sed -n 's/^initrd \([^ ]*\) there .*/\1/p' "$guard/chain-now")
-[ -n "$early_path" ] && command -v lsinitramfs >/dev/null || return 0
-[ -s "$early_path" ] || early_path=/boot$early_path
-early_list=$(lsinitramfs "$early_path" 2>/dev/null) || early_list=
-[ -n "$early_list" ] || { echo unreadable; return; }
-early_at=$(readlink -f "/sys/dev/block/$(mountpoint -d /)")
-{ findmnt -n -o FSTYPE /
-while [ "${early_at#/sys/devices/}" != "$early_at" ]; do
-[ ! -e "$early_at/driver/module" ] || basename "$(readlink -f "$early_at/driver/module")"
-early_at=${early_at%/*}
-done; } | sort -u | while read -r early_module; do
-! grep -qE "/$(echo "$early_module" | tr _- ..)[.]ko" "/lib/modules/$(uname -r)/modules.builtin" || continue
-printf '%s\n' "$early_list" | grep -qE "/$(echo "$early_module" | tr _- ..)[.]ko" || echo "$early_module"
-done
 }

@@ -163,6 +163,7 @@ _BOOT = {
     "fstabhome": only_file("/etc/fstab", "tmpfs /home tmpfs defaults 0 0\n"),
     "fstabssh": only_file("/etc/fstab", "tmpfs /etc/ssh tmpfs nofail 0 0\n"),
     "fstablabel": only_file("/etc/fstab", "LABEL=nothing /mnt ext4 defaults 0 0\n"),
+    "fstabtype": only_file("/etc/fstab", "something /srv nonsuch defaults 0 0\n"),
     "homemount": Case(
         files={
             f"{_UNITS}/home.mount": (

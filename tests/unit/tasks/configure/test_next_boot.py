@@ -121,6 +121,9 @@ def test_a_new_error_in_fstab() -> None:
         "/etc/fstab would stop the next boot: /mnt/b: unreachable on boot required source: UUID=1"
     )
     assert fault({**asked, "boot-fstab": ok("/mnt/a\n   [W] no final newline\n")}) is None
+    # systemd makes the folder.
+    no_folder = ok("/mnt/a\n   [E] unreachable on boot required target: No such file or directory\n")
+    assert fault({**asked, "boot-fstab": no_folder}) is None
 
 
 @pytest.mark.parametrize("kind", ["boot-unit", "boot-condition"])
