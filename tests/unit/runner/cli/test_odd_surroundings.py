@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -40,7 +42,9 @@ SURROUNDINGS = {
 }
 
 
-def run(folder: Path, words: str, *, inside: bool = True, **variables: str) -> tuple[int, str, str]:
+def run(
+    folder: Path, words: str, variables: Mapping[str, str] = MappingProxyType({}), *, inside: bool = True
+) -> tuple[int, str, str]:
     """Run labrun in the folder's lab with a home of its own; ``inside`` = where nothing can be written."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LABRUN_", "XDG_"))}
     kept.pop("NO_COLOR", None)
@@ -67,15 +71,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("where", SURROUNDINGS)
 def test_reading_works_whatever_the_terminal_and_the_locale(folder: Path, where: str) -> None:
     for words in READING:
-        code, out, err = run(folder, words, **SURROUNDINGS[where])
+        code, out, err = run(folder, words, SURROUNDINGS[where])
         assert (code, err) == (0, ""), words
         assert out
         assert "\x1b" not in out
 
 
 def test_a_narrow_terminal_gets_narrow_tables(folder: Path) -> None:
-    _, out, _ = run(folder, "--lab there.yaml --timeout 20 exec -v true", COLUMNS="40")
-    _, table, _ = run(folder, "--lab there.yaml --timeout 20 verify -v", COLUMNS="40")
+    narrow = {"COLUMNS": "40"}
+    _, out, _ = run(folder, "--lab there.yaml --timeout 20 exec -v true", narrow)
+    _, table, _ = run(folder, "--lab there.yaml --timeout 20 verify -v", narrow)
     assert "refused" in out
     assert table
     lines = [line for line in table.splitlines() if not line.startswith("13 unreachable")]
