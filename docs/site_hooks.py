@@ -11,6 +11,7 @@ from mkdocs.structure.pages import Page
 
 TOP = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 DECISIONS = "adr/index.md"
+NAMED = re.compile(r"\[([a-z-]+\.md)\]\(((?:\.\./)*\1)(#[^)]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,19 +25,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links at what a folder or a page outside docs/ has become."""
+    """Point links at what a folder or a page outside docs/ has become, and call pages by their titles."""
     up = "../" * page.file.src_uri.count("/")
     text = re.sub(
         r"\]\((?:\.\./)+(CONTRIBUTING|CHANGELOG)\.md", lambda m: f"]({up}{m[1].lower()}.md", markdown
     )
+    text = NAMED.sub(lambda m: f"[{_title(Path(config.docs_dir, m[1]))}]({m[2]}{m[3] or ''})", text)
     return text.replace("](adr/)", f"]({up}{DECISIONS})")
+
+
+def _title(page: Path) -> str:
+    """Return a page's first heading."""
+    return page.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 def _decisions(folder: Path) -> str:
     """Return a page that lists the decision records, by number."""
-    titles = {
-        path.name: path.read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
-        for path in sorted(folder.glob("[0-9]*.md"))
-    }
+    titles = {path.name: _title(path) for path in sorted(folder.glob("[0-9]*.md"))}
     lines = "\n".join(f"- [{title}]({name})" for name, title in titles.items())
     return f"# Decisions\n\nChoices that are hard to reverse, each with its reason.\n\n{lines}\n"

@@ -75,6 +75,9 @@ def _read_file(file: Path, name: str) -> Source:
             raise _too_large(name) from None
         if number == errno.EINVAL:
             raise _refused(name, 0, "this is not a regular file", "--lab - reads standard input") from None
+        if isinstance(error, ValueError):
+            # Python's own words for it are others in each version.
+            reason = "the name has a null byte"
         raise _refused(name, 0, f"the file cannot be read: {reason}") from error
     return decode_source(data, name, str(file.resolve().parent))
 

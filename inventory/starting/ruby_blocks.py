@@ -30,8 +30,10 @@ _BLOCK: Final = re.compile(
 _SET: Final = re.compile(
     r"\s*(?P<name>[$@]{0,2}[A-Za-z_]\w*)\s*(?P<how>\|\||\+|-)?=(?![=~>])\s*(?P<value>\S.*)"
 )
-_IF: Final = re.compile(r"\s*(?P<word>if|unless)\s+(?P<what>.*?\S)(?:\s+then)?\s*")
-_ELSE: Final = re.compile(r"\s*(?:else\b|elsif\s+(?P<what>.*?\S)(?:\s+then)?)\s*")
+# Spaces stand alone in a statement: more of them than one would make these patterns slow.
+_IF: Final = re.compile(r" ?(?P<word>if|unless) (?P<what>\S.*)")
+_ELSE: Final = re.compile(r" ?(?:else|elsif (?P<what>\S.*))")
+_THEN: Final = " then"
 _NAMES: Final = re.compile(r"\w+|[(),]")
 _MOST_TURNS: Final = 100
 _MOST_STEPS: Final = 30_000
@@ -124,7 +126,7 @@ class _Writer:
         try:
             for number, (what, body) in enumerate(parts):
                 is_wanted = number > 0 or match["word"] == "if"
-                if what is None or is_true(computed(what, known)) == is_wanted:
+                if what is None or is_true(computed(what.removesuffix(_THEN), known)) == is_wanted:
                     self.block(body, known)
                     break
         except NotComputedError:

@@ -8,18 +8,16 @@ from typing import Final
 
 __all__ = ["Token", "tokens"]
 
-_TOKEN: Final = re.compile(
-    r"""
-      (?P<text>"(?:[^"\\#]|\\.|\#(?!\{)|\#\{[^{}]*\})*+"|'(?:[^'\\]|\\.)*+')(?P<names>:(?![:\w]))?
-    | %[wi](?P<words>\[[^\]]{0,2000}\]|\([^)]{0,2000}\)|\{[^}]{0,2000}\})
-    | (?P<key>[A-Za-z_]\w*+[?!]?):(?!:)(?=\s|["'\[{\d]|$)
-    | (?P<symbol>:(?:[A-Za-z_]\w*+|"[^"\#]*"))
-    | (?P<number>\d[\d_]*+)
-    | (?P<name>[$@]{0,2}[A-Za-z_]\w*+(?:[?!](?!=))?)
-    | (?P<sign>=>|\.\.\.?|\|\||&&|[=!<>]=|[-+*/%]=|\S)
-    """,
-    re.VERBOSE,
-)
+_KINDS: Final = {
+    "text": r""""(?:[^"\\#]|\\.|#(?!\{)|#\{[^{}]*\})*+"(?P<names>:(?![:\w]))?|'(?:[^'\\]|\\.)*+'""",
+    "words": r"%[wi](?:\[[^\]]{0,2000}\]|\([^)]{0,2000}\)|\{[^}]{0,2000}\})",
+    "key": r"""[A-Za-z_]\w*+[?!]?:(?!:)(?=\s|["'\[{\d]|$)""",
+    "symbol": r':(?:[A-Za-z_]\w*+|"[^"#]*")',
+    "number": r"\d[\d_]*+",
+    "name": r"[$@]{0,2}[A-Za-z_]\w*+(?:[?!](?!=))?",
+    "sign": r"=>|\.\.\.?|\|\||&&|[=!<>]=|[-+*/%]=|\S",
+}
+_TOKEN: Final = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,6 @@ def tokens(text: str) -> list[Token]:
     """Return the words and signs of one statement."""
     found = []
     for match in _TOKEN.finditer(text):
-        kind = "words" if match["words"] else "label" if match["names"] else str(match.lastgroup)
+        kind = "label" if match["names"] else str(match.lastgroup)
         found.append(Token(kind, match[0], match.start(), match.end()))
     return found

@@ -48,7 +48,7 @@ def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
 def list_command(invocation: Invocation) -> Report:
     """List the images, how old and large they are, and which machines use them.
 
-    A question mark stands where no hypervisor could be asked who uses an image.
+    A question mark means that no hypervisor could be asked who uses the image.
     """
     from labrun.libvirt_calls import begin, silences
     from labrun.tasks.provision.image_users import find_users
@@ -140,7 +140,7 @@ def build(invocation: Invocation, name: str) -> Report:
 
 @verb("pull", group=command)
 @click.argument("what", metavar="NAME|URL", shell_complete=complete_catalogue)
-@click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
+@click.option("--name", help="Name for lab files; by default the catalogue's or the file's.")
 @click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
 @click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
 @click.option("--signature", metavar="URL", help="The signature of that list.")
@@ -152,7 +152,7 @@ def build(invocation: Invocation, name: str) -> Report:
     help="A file with the vendor's public key: the list must be signed with it.",
 )
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A folder to try first.")
-@click.option("--arch", type=click.Choice(ARCHITECTURES), help="By default that of this machine.")
+@click.option("--arch", type=click.Choice(ARCHITECTURES), help="Architecture; by default this machine's.")
 def pull(
     invocation: Invocation,
     what: str,
@@ -166,9 +166,9 @@ def pull(
 ) -> Report:
     """Download a cloud image for VMs and check it.
 
-    NAME is one of the catalogue, such as debian-13 or almalinux-9. What broke off is resumed. Nothing
-    becomes an image before its checksum was compared. Proxies are those of the environment
-    (https_proxy, no_proxy).
+    NAME is from the catalogue, such as debian-13 or almalinux-9. An interrupted download is resumed. Nothing
+    becomes an image until its checksum has been compared. Proxies come from the environment (https_proxy,
+    no_proxy).
     """
     from labrun.tasks.provision.image_pull import pull_image
 
@@ -228,7 +228,7 @@ def _require_url(url: str) -> None:
 def import_command(invocation: Invocation, file: Path, name: str | None) -> Report:
     """Import a downloaded cloud image (qcow2) for VMs.
 
-    The file is checked and copied; the guest needs cloud-init and a manager of NICs.
+    The file is checked and copied; the guest needs cloud-init and a network manager.
     """
     image_name = name if name is not None else file.name.split(".")[0].lower()
     with progress([HYPERVISOR], invocation):
@@ -238,13 +238,21 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
 
 @verb("check", group=command)
 @click.argument("name", shell_complete=complete_image)
-@click.option("--firmware", type=click.Choice(("bios", "uefi")), default="bios", show_default=True)
-@click.option("--memory", type=click.IntRange(64, 1 << 20), default=1024, show_default=True, help="MiB.")
+@click.option(
+    "--firmware",
+    type=click.Choice(("bios", "uefi")),
+    default="bios",
+    show_default=True,
+    help="Boot it with this.",
+)
+@click.option(
+    "--memory", type=click.IntRange(64, 1 << 20), default=1024, show_default=True, help="Memory in MiB."
+)
 def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], memory: int) -> Report:
     """Boot an image once in a VM, log in, and say whether labrun can work with it.
 
-    The VM and its network are removed again, whatever comes of it. Exit code 1 if nobody can log in, or if
-    something is missing.
+    The VM and its network are removed afterwards, whatever the result. Exit code 1 if nobody can log in,
+    or if something is missing.
     """
     from labrun.runner.commands.image_check import check_image
 
@@ -256,7 +264,7 @@ def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], 
 def remove(invocation: Invocation, names: tuple[str, ...]) -> Report:
     """Remove images, here and on this machine's hypervisor.
 
-    An image that a machine uses stays, with the names of its machines.
+    An image that a machine uses stays; the machines are named.
     """
     from labrun.tasks.provision.image_removal import remove_image
     from labrun.tasks.provision.image_users import find_users
@@ -276,7 +284,7 @@ def remove(invocation: Invocation, names: tuple[str, ...]) -> Report:
 
 
 @verb("prune", group=command)
-@click.option("--all", "unused", is_flag=True, help="Remove also the images that no machine uses.")
+@click.option("--all", "unused", is_flag=True, help="Also remove images that no machine uses.")
 def prune(invocation: Invocation, unused: bool) -> Report:
     """Remove earlier versions that nothing uses, and what was left unfinished.
 

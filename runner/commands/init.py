@@ -49,9 +49,9 @@ def _complete_template(_ctx: click.Context, _param: click.Parameter, incomplete:
 def command(invocation: Invocation, template: str | None, origin: str | None, listed: bool) -> Report:
     """Write a commented lab.yaml here, from a template or from another tool's file.
 
-    An existing file is never overwritten. --lab names another file; - is standard output. The lab
-    is called like the folder. What --from cannot take over is listed in the file and on stderr;
-    nothing of the other tool's file is run.
+    An existing file is never overwritten. --lab names another file; - is standard output. The lab is named
+    after the folder. What --from cannot take over is listed in the file and on stderr; nothing of the other
+    tool's file is run.
     """
     if template is not None and origin is not None:
         raise UsageError("--template and --from exclude each other", hint="leave one of them out")

@@ -35,7 +35,7 @@ _NO_RULES = {
 
 
 @verb("net")
-@click.option("--rules", is_flag=True, help="Show the firewall rules that make each mode, explained.")
+@click.option("--rules", is_flag=True, help="Show and explain the firewall rules behind each mode.")
 def command(invocation: Invocation, rules: bool) -> Report:
     """Show the lab's networks: bridge, mode, leases with expiry, ports and attached machines.
 

@@ -36,7 +36,7 @@ _manager = click.option(
 )
 @click.option("--jitter", metavar="DURATION", help="Longest random delay; 0 for none.")
 @_manager
-@click.option("--linger", is_flag=True, help="With --user: run also while you are not logged in.")
+@click.option("--linger", is_flag=True, help="With --user: also run while you are not logged in.")
 @click.option("--cron", is_flag=True, help="Print a crontab line and install nothing.")
 @click.option("--explain", is_flag=True, help="Print the units and install nothing.")
 @notify_options

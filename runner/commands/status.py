@@ -44,7 +44,7 @@ def try_login(task: Task) -> Result:
 def command(invocation: Invocation) -> Report:
     """Show the lab's hosts: state, addresses, whether SSH works, and the last runs.
 
-    Exit code 4 when a running host cannot be logged in to; a host that is off or absent is not an error.
+    Exit code 4 if labrun cannot log in to a running host; a host that is off or absent is not an error.
     """
     session = open_session(invocation)
     machines = session.machines()

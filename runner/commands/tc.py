@@ -41,7 +41,7 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
 
     delay TIME [JITTER], loss, duplicate and corrupt PERCENT, and rate RATE apply to what the host
     receives at that NIC. Without them, the current settings are shown; without HOST, those of every NIC.
-    It is gone when the machine is stopped or restarted.
+    The settings are lost when the machine stops or restarts.
     """
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.link_quality import quality_of_words

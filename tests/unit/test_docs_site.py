@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import click
@@ -17,6 +19,7 @@ from click.testing import CliRunner
 from labrun.inventory.file.load import load_lab
 from labrun.runner.main import cli
 from tests import places
+from tests.unit.runner.commands.test_report_browser import CHROMIUM, chromium
 
 DOCS = places.ROOT / "docs"
 PICTURES = sorted((DOCS / "pictures").glob("*.yaml"))
@@ -71,6 +74,35 @@ def test_reading_the_site_fetches_nothing_from_elsewhere(site: Path) -> None:
         assert not FETCHED.search(page.read_text(encoding="utf-8")), page
     for style in site.rglob("*.css"):
         assert not FETCHED_BY_STYLE.search(style.read_text(encoding="utf-8")), style
+
+
+def test_the_site_calls_pages_by_their_titles(site: Path) -> None:
+    for page in site.glob("*.html"):
+        if page.name != "changelog.html":
+            assert not re.search(r">[a-z-]+\.md</a>", page.read_text(encoding="utf-8")), page
+    assert re.search(
+        r'href="lab-file-keys\.html">Keys of the lab file</a>', (site / "index.html").read_text()
+    )
+
+
+@pytest.mark.full
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("name", ["commands", "lab-file-keys"])
+def test_keys_and_options_stand_in_one_piece(site: Path, name: str, tmp_path: Path) -> None:
+    probe = """<pre id="found"></pre><script>
+        const broken = [...document.querySelectorAll("td:first-child code")].filter(
+          (one) => one.getClientRects().length > 1);
+        document.getElementById("found").textContent = JSON.stringify(
+          [broken.map((one) => one.textContent), document.documentElement.scrollWidth <= innerWidth]);
+        </script></body>"""
+    page = site / f"probe-{name}.html"
+    text = (site / f"{name}.html").read_text(encoding="utf-8")
+    page.write_text(text.replace("</body>", probe), encoding="utf-8")
+    shown = chromium(tmp_path, page, "--window-size=500,900", "--dump-dom")
+    page.unlink()
+    match = re.search(r'<pre id="found">(.*?)</pre>', shown)
+    assert match, shown
+    assert json.loads(unescape(match[1])) == [[], True]
 
 
 @pytest.mark.parametrize("text", ["<script src=https://a.test/x.js>", "<link rel=x href='//a.test/f.css'>"])

@@ -26,14 +26,14 @@ _WHAT = "labrun fleet"
 
 @verb("init", group=command)
 @click.argument("machines", nargs=-1, required=True, metavar="USER@HOST[:PORT]...")
-@click.option("--tls", is_flag=True, help="Connect directly, with certificates, in place of ports over SSH.")
+@click.option("--tls", is_flag=True, help="Connect directly, with certificates, instead of through SSH.")
 @click.option("--address", metavar="ADDRESS", help="With --tls: where the machines reach this one.")
 @click.option(
     "--port",
     type=BoundedRange(1024, 65_000),
     default=14_786,
     show_default=True,
-    help="The scheduler's port; the workers have those after it.",
+    help="The scheduler's port; the workers use the ports after it.",
 )
 @click.option("--identity", type=click.Path(path_type=Path, dir_okay=False), help="Key to log in with.")
 @click.option(
@@ -69,7 +69,7 @@ def init(
 @click.option(
     "--wheel",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The wheel of labrun to install; by default one of this labrun.",
+    help="The wheel of labrun to install; by default built from this one.",
 )
 @click.option(
     "--packages",
@@ -80,8 +80,8 @@ def init(
 def install(invocation: Invocation, wheel: Path | None, packages: Path | None, lab_key: bool) -> Report:
     """Install this labrun on every machine, and start the scheduler and the workers.
 
-    Each version has a folder of its own on a machine, with the packages in the versions that are here. Where
-    everything is in place and runs, nothing is changed.
+    Each version has a folder of its own on a machine, with packages of the same versions as here. If
+    everything is installed and running, nothing is changed.
     """
     from labrun.runner.commands.fleet.installing import Installation, lab_key_of
     from labrun.runner.engine.fleet.wheel import given_wheel, own_wheel

@@ -36,7 +36,7 @@ _MARGIN = 120.0
 def fork(invocation: Invocation, name: str, no_wait: bool) -> Report:
     """Copy the running lab into a network of its own beside it, with the same addresses.
 
-    `labrun -f NAME COMMAND` works there; the lab is untouched by it. `labrun drop NAME` removes
+    `labrun -f NAME COMMAND` works there and does not touch the lab. `labrun drop NAME` removes
     it. Containers only.
     """
     FORKS.check_name(name)

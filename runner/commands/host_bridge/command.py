@@ -80,8 +80,8 @@ def create(
     The change is made through NetworkManager, netplan or ifupdown, whichever manages the NIC. Anyone logged
     in by ssh over that NIC keeps access: the change stays only once a NEW ssh connection has come from the
     same place, which counts by itself, or after `labrun host-bridge confirm BRIDGE`. Otherwise, or if the
-    default gateway no longer answers, everything is rolled back; so it is by a reboot before that, and at
-    once by Ctrl-C.
+    default gateway no longer answers, everything is rolled back. A reboot before then rolls it back too, and
+    Ctrl-C at once.
     """
     from labrun.tasks.host_bridge.detect import bridge_change
     from labrun.tasks.host_bridge.machine import devices, require_fit, require_name, require_root

@@ -56,7 +56,7 @@ _HOW = "`labrun lesson check` when it is mended, `labrun lesson hint` for a hint
 @click.option("--level", type=LEVELS, help="Only faults of this level.")
 @click.option("--seed", type=int, metavar="N", help="Random seed: the same faults for everyone in a class.")
 def start(invocation: Invocation, faults: int, level: str | None, seed: int | None) -> Report:
-    """Begin a lesson: check that the lab is well, and plant the first fault.
+    """Begin a lesson: check that the lab works, and plant the first fault.
 
     A lesson that is over is replaced.
     """
@@ -116,7 +116,7 @@ def hint(invocation: Invocation) -> Report:
 
 @verb("skip", group=command)
 def skip(invocation: Invocation) -> Report:
-    """Give this fault up: say what it was, undo it, and go on to the next one."""
+    """Give up on this fault: say what it was, undo it, and go on to the next one."""
     session = open_session(invocation)
     with lab_lock(session.state.lock, "lesson"):
         lesson, planted = _current(session)

@@ -9,6 +9,7 @@ from labrun.inventory.drawing.diagram import Health
 from labrun.moments import dated
 from labrun.outcome import Status
 from labrun.runner.cli.terminal import printable
+from labrun.runner.history.endings import ended
 from labrun.runner.history.reading import Run
 
 __all__ = ["MARKS", "RUNS", "RunRow", "Strip", "StripCell", "strips", "table"]
@@ -93,7 +94,7 @@ def table(runs: Sequence[Run]) -> list[RunRow]:
             when=dated(run.began),
             run=run.run,
             command=printable(f"{run.command} {run.arguments}".rstrip()),
-            state=run.state if run.exit_code is None else f"exit code {run.exit_code}",
+            state=ended(run),
             health=rated_run(run).value,
             results=_results(run),
             seconds="" if run.seconds is None else f"{run.seconds:.1f} s",

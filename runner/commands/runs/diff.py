@@ -21,6 +21,7 @@ from labrun.runner.commands.runs.arguments import (
     only_of,
 )
 from labrun.runner.history.changes import Change, Comparison, compare
+from labrun.runner.history.endings import ended
 from labrun.runner.history.reading import Run
 from labrun.runner.verb import verb
 
@@ -77,8 +78,7 @@ def _text(before: Run, after: Run, comparison: Comparison, painted: bool) -> str
 
 
 def _named(run: Run) -> str:
-    ended = run.state if run.exit_code is None else f"exit code {run.exit_code}"
-    return f"{run.run}  {f'{run.command} {run.arguments}'.rstrip()}, {ended}"
+    return f"{run.run}  {f'{run.command} {run.arguments}'.rstrip()}, {ended(run)}"
 
 
 def _in_order(comparison: Comparison) -> list[Change]:

@@ -22,6 +22,7 @@ from labrun.runner.commands.runs.arguments import (
     hosts_meant,
     only_of,
 )
+from labrun.runner.history.endings import ended
 from labrun.runner.history.reading import Run
 from labrun.runner.verb import verb
 
@@ -88,14 +89,12 @@ def _head(run: Run, file_now: str | None) -> str:
     file = "none" if run.digest is None else run.digest[:12]
     if run.digest is not None and file_now is not None:
         file += ", as it is now" if run.digest == file_now else ", changed since"
-    ended = run.state if run.exit_code is None else f"exit code {run.exit_code}"
-    if run.exit_code is not None and run.interrupted:
-        ended += ", interrupted"
+    code = "" if run.exit_code is None else f", exit code {run.exit_code}"
     facts = {
         "run": run.run,
         "command": f"labrun {run.command} {run.arguments}".rstrip(),
         "began": f"{told(run.began)}{took}",
-        "ended": ended,
+        "ended": f"{ended(run)}{code}",
         "error": run.error,
         "lab file": file,
         "labrun": ", ".join([run.labrun, *(f"{name} {number}" for name, number in run.versions.items())]),

@@ -40,10 +40,9 @@ command = VerbGroup("snapshot", "Save, restore and compare the state of all mach
 @verb("save", group=command, recorded=True)
 @click.argument("name")
 def save(invocation: Invocation, name: str) -> Report:
-    """Save the disks of all machines, as of one moment.
+    """Save the disks of all machines, all at the same moment.
 
-    Of VMs that run, their memory too. All machines pause meanwhile. Those that are off are saved as
-    off.
+    For running VMs, their memory too. All machines pause meanwhile; those that are off are saved as off.
     """
     SNAPSHOTS.check_name(name)
     if invocation.hosts is not None:
@@ -60,10 +59,10 @@ def save(invocation: Invocation, name: str) -> Report:
 @click.argument("name", shell_complete=complete_snapshot)
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
-    """Give the machines back the state of a snapshot.
+    """Restore the machines to the state of a snapshot.
 
-    VMs that were running go on where they were; containers boot. What the machines have now is
-    lost. Asks first, unless -y is given.
+    VMs that were running continue where they were; containers boot. The current state is lost. Asks first,
+    unless -y is given.
     """
     session = _opened(invocation)
     snapshot = SNAPSHOTS.find(session.lab.name, name)
@@ -91,8 +90,8 @@ def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
 def diff(invocation: Invocation, name: str) -> Report:
     """Show what has changed on the machines since a snapshot.
 
-    Of containers these are files, without logs and caches; texts that any user of the host may
-    read are shown line by line.
+    For containers, these are files other than logs and caches; text that every user of the host may read is
+    shown line by line.
     """
     from labrun.runner.commands.snapshots.compare import compare_lab
 

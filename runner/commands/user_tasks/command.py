@@ -52,7 +52,7 @@ def command(
 
     The task's connection called `netmiko` is labrun's own login, so nornir_netmiko's tasks work
     as they are. MODULE:TASK names a task that is installed. -v adds the results as nornir_utils
-    prints them. With --dry-run a change that the task reports would be made: exit code 3.
+    prints them. With --dry-run, exit code 3 if the task reports a change.
     """
     rollout = Rollout(canary, max_fail_of(canary, max_fail))
     # What a user's code prints is no result of labrun's, and --json is one document.

@@ -66,8 +66,8 @@ def command(
 ) -> Report:
     """Compare the hosts' addresses, routes and paths with what the lab file implies.
 
-    Reads only. Every ordered pair of hosts is traced or pinged, in a lab of more than 256 hosts a choice of
-    them; a row that fails says why.
+    Reads only. Every ordered pair of hosts is traced or pinged; in a lab of more than 256 hosts, a sample of
+    them. A row that fails says why.
     """
     _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
     if pair is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from labrun.inventory.file.source import find_lab_file
 from tests import places
 
 CASES = sorted((places.RECORDED / "lab_errors").glob("*.yaml"))
+
+
+DOTTED = {"::ffff:0:0/96": "::ffff:0.0.0.0/96", "::ffff:a66:100/120": "::ffff:10.102.1.0/120"}
 
 
 def refusal(path: str, data: bytes | None = None) -> str:
@@ -35,6 +39,9 @@ def _in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.stem))
 def test_case(case: Path) -> None:
     expected = case.with_suffix(".txt").read_text(encoding="utf-8")
+    if sys.version_info >= (3, 13):  # which writes IPv4 in IPv6 with dots
+        for before, now in DOTTED.items():
+            expected = expected.replace(before, now)
     assert refusal("lab.yaml", case.read_bytes()) + "\n" == expected
 
 
@@ -89,7 +96,7 @@ def test_no_file() -> None:
 
 
 def test_a_name_that_no_file_can_have() -> None:
-    assert refusal("lab\0.yaml") == "lab\0.yaml: the file cannot be read: embedded null byte"
+    assert refusal("lab\0.yaml") == "lab\0.yaml: the file cannot be read: the name has a null byte"
 
 
 def test_standard_input_is_named_as_such() -> None:

@@ -192,7 +192,7 @@ def test_a_run_in_full(past: Past) -> None:
         f"run       {run}",
         "command   labrun verify --full",
         f"began     {told(NOON)}, took 1.0 s",
-        "ended     exit code 1",
+        "ended     failed, exit code 1",
         f"lab file  {DIGEST[:12]}, as it is now",
         f"labrun    0.1.0, python {platform.python_version()}",
         "on        lxc:///system",
@@ -231,8 +231,8 @@ def test_what_changed_between_two_runs(past: Past) -> None:
     first = past.remember(PATH_OK, SYSCTL)
     second = past.remember(PATH_BAD, SYSCTL, exit_code=1)
     assert past.text("diff", "-2", "-1") == (
-        f"--- {first}  verify, exit code 0\n"
-        f"+++ {second}  verify, exit code 1\n"
+        f"--- {first}  verify, ok\n"
+        f"+++ {second}  verify, failed\n"
         "\n"
         "a: path -> b\n"
         "  - ok          10.0.0.1 10.0.1.2\n"
