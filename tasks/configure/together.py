@@ -164,7 +164,7 @@ class TogetherGuard(Guard):
         self._together.missing(others, Stage.READ, _READING)
         self._others = self._together.joined(self._host)
         following = self._together.leading.get(self._host, frozenset())
-        if following and not following & self._others:
+        if following and not self._others:
             raise AloneError("no host behind it has anything to change at the same time")
         late = self._together.missing(following & self._others, Stage.MADE, _CHANGING)
         if late:
