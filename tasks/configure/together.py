@@ -1,4 +1,4 @@
-"""Changes that two ends of a link must make at the same time, such as a VLAN's tag or a moved subnet.
+"""Changes that two ends of a link must make at the same time, such as a moved subnet.
 
 The host that leads to others is changed first, and usually they answer through it afterwards. If they do not,
 it rolls back, and those that the same run has yet to change are left for a second attempt. There all of them
