@@ -21,8 +21,7 @@ _OTHER_LEVEL = frozenset({"single", "emergency", "rescue", "s", "S", "1", "-s", 
 
 def chain_faults(facts: Facts) -> Iterator[str]:
     """Yield what would keep the next boot from its services and its NICs, each new since the change."""
-    for line in _lines(facts, "boot-mounts"):
-        yield f"/etc/fstab would stop the next boot: {line}"
+    yield from _fstab_faults(facts)
     before, now = _lines(facts, "boot-chain-before"), _lines(facts, "boot-chain")
     yield from _loader_faults(before, now)
     for line in _lines(facts, "boot-drivers"):
@@ -32,6 +31,26 @@ def chain_faults(facts: Facts) -> Iterator[str]:
 
 def _lines(facts: Facts, name: str) -> list[str]:
     return facts.commands.get(name, _NOTHING).text.splitlines()
+
+
+def _fstab_faults(facts: Facts) -> Iterator[str]:
+    before = set(_errors(_lines(facts, "boot-fstab-before")))
+    for line in _errors(_lines(facts, "boot-fstab")):
+        if line not in before:
+            yield f"/etc/fstab would stop the next boot: {line}"
+    for line in _lines(facts, "boot-mounts"):
+        yield f"/etc/fstab would stop the next boot: {line}"
+
+
+def _errors(lines: list[str]) -> Iterator[str]:
+    """Yield findmnt's errors, with the mount point that each is listed under."""
+    place = ""
+    for line in lines:
+        if line and not line[0].isspace():
+            place = line.strip()
+        # systemd makes a folder to mount on where there is none.
+        elif "[E]" in line and "required target" not in line:
+            yield f"{place}: {line.partition('[E]')[2].strip()}"
 
 
 def _loader_faults(before: list[str], now: list[str]) -> Iterator[str]:

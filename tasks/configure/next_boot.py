@@ -84,7 +84,6 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
         yield f"{line} did not start, and from the next boot on a login needs it"
     for line in _lines(facts, "boot-hiding"):
         yield f"at the next boot {line}, which a login needs"
-    yield from _fstab_faults(facts)
     yield from chain_faults(facts)
     for name, result in facts.commands.items():
         kind, _, unit = name.partition(" ")
@@ -199,24 +198,6 @@ def _starts(units: _Units, unit: str) -> int:
     if properties.get("LoadState") != "loaded":
         return 0
     return 2 if state in _BY_ITSELF else int(state in _BY_OTHERS)
-
-
-def _fstab_faults(facts: Facts) -> Iterator[str]:
-    before = set(_errors(facts.commands.get("boot-fstab-before", _NOTHING).text))
-    for line in _errors(facts.commands.get("boot-fstab", _NOTHING).text):
-        if line not in before:
-            yield f"/etc/fstab would stop the next boot: {line}"
-
-
-def _errors(text: str) -> Iterator[str]:
-    """Yield findmnt's errors, with the mount point that each is listed under."""
-    place = ""
-    for line in text.splitlines():
-        if line and not line[0].isspace():
-            place = line.strip()
-        # systemd makes a folder to mount on where there is none.
-        elif "[E]" in line and "required target" not in line:
-            yield f"{place}: {line.partition('[E]')[2].strip()}"
 
 
 def _firewall_faults(facts: Facts) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Changes that two ends of a link must make at the same time, such as a VLAN's tag or a moved subnet.
+"""Changes that two ends of a link must make at the same time, such as a moved subnet.
 
 The host that leads to others is changed first, and usually they answer through it afterwards. If they do not,
 it rolls back, and those that the same run has yet to change are left for a second attempt. There all of them
@@ -164,7 +164,7 @@ class TogetherGuard(Guard):
         self._together.missing(others, Stage.READ, _READING)
         self._others = self._together.joined(self._host)
         following = self._together.leading.get(self._host, frozenset())
-        if following and not following & self._others:
+        if following and not self._others:
             raise AloneError("no host behind it has anything to change at the same time")
         late = self._together.missing(following & self._others, Stage.MADE, _CHANGING)
         if late:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from labrun.errors import CommandError
+from labrun.ports import Transport
 from labrun.runner.commands.both_ends import parts
 from labrun.tasks.configure.behind import answering
-from labrun.tasks.configure.together import Cuts, Stage, Together
+from labrun.tasks.configure.guard_script import GuardToken
+from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
+from labrun.tasks.configure.together import AloneError, Cuts, Stage, Together, TogetherGuard
+from labrun.tasks.guest.shell import Facts
 from tests.loopback_sshd import free_port, loopback_sshd
 
 # Nobody waits as long: what is waited for happens, or has happened.
@@ -82,3 +88,45 @@ def test_nobody_dials_a_former_address_of_a_host_that_answers(tmp_path: Path) ->
         former.setblocking(False)
         with pytest.raises(BlockingIOError):
             former.accept()
+
+
+def no_login() -> Transport:
+    raise AssertionError("nobody logs in here")
+
+
+def guard_of(host: str, together: Together) -> TogetherGuard:
+    token = GuardToken("run-both", "labrun", 60, 180)
+    session: Transport = object()  # type: ignore[assignment]
+    return TogetherGuard(token, session, no_login, no_login, host=host, together=together)
+
+
+def seen(host: str, section: str = "nmcli") -> Seen:
+    return Seen(HostPlan(host, (SectionPlan(section, apply="true", undo="true"),)), Facts())
+
+
+def test_the_host_in_between_changes_with_its_router_though_nobody_behind_it_does() -> None:
+    together = Together({"gate": ["inner", "far"], "inner": ["far"]})
+    together.end("far")
+    gate, inner = guard_of("gate", together), guard_of("inner", together)
+    with ThreadPoolExecutor(2) as pool:
+        armed = pool.submit(gate.first, seen("gate"))
+        assert "run-both" in inner.first(seen("inner"))
+        assert not armed.done()
+        assert inner.refusal(Facts()) is None
+        assert "run-both" in armed.result(LONG)
+
+
+def test_a_router_does_not_try_again_alone() -> None:
+    together = Together({"gate": ["pc"]})
+    # Its NICs stay as they are: it changes by itself.
+    assert "run-both" in guard_of("pc", together).first(seen("pc", "sshd"))
+    with pytest.raises(AloneError):
+        guard_of("gate", together).first(seen("gate"))
+
+
+def test_a_router_stays_as_it_is_if_one_behind_it_could_not_change() -> None:
+    together = Together({"gate": ["pc"]})
+    together.reach("pc", Stage.READ)
+    together.end("pc")
+    with pytest.raises(CommandError, match=r"^pc, which must change at the same time, did not$"):
+        guard_of("gate", together).first(seen("gate"))
