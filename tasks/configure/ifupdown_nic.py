@@ -138,9 +138,7 @@ class IfupdownNic:
         if self.profile.fault is not None:
             return self.profile.fault
         if link is None:
-            if self.profile.mac:
-                return f"no NIC here has the MAC {self.profile.mac}"
-            return "no single NIC here has an address of this network: name its `mac`"
+            return self.profile.not_there
         if link.interface in self.taken:
             return f"{link.interface} is the NIC of {self.taken[link.interface]} already"
         fault = _folder_fault(self.state.files.get(MAIN, ""), is_ng=self.state.is_ng)

@@ -172,9 +172,7 @@ class NetworkdNic:
                 if self.store.without(path, self.profile.device) is None:
                     return f"{path} defines {self.profile.device} too: remove it there"
         if link is None:
-            if self.profile.mac:
-                return f"no NIC here has the MAC {self.profile.mac}"
-            return "no single NIC here has an address of this network: name its `mac`"
+            return self.profile.not_there
         if link.interface in self.taken:
             return f"{link.interface} is the NIC of {self.taken[link.interface]} already"
         if not self.profile.existing:

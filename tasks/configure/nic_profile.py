@@ -39,6 +39,16 @@ class Profile:
     fault: str | None = None
     has_usual_mtu: bool = False
 
+    @property
+    def not_there(self) -> str:
+        """Return why no NIC is found for the profile, and what brings it back."""
+        if not self.mac:
+            return "no single NIC here has an address of this network: name its `mac`"
+        reason = f"no NIC here has the MAC {self.mac}"
+        if self.existing:
+            return reason
+        return f"{reason}: `labrun up` plugs in one that is missing, `labrun restart` takes back another MAC"
+
     def unless_held(self, held: Mapping[str, str]) -> Profile:
         """Return the profile, with a fault if another host still has its address (``held``: by address).
 

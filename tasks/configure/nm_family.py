@@ -88,7 +88,7 @@ class NetworkManager:
             NMCLI.name,
             tuple(work.items),
             apply=apply_script(work),
-            undo=undo(touched, work.load, work.was) if work.load else "",
+            undo=undo(touched, work.load, work.was, work.made) if work.load else "",
             commands=tuple(work.commands),
             secrets=tuple(seen),
             saves=touched,

@@ -130,6 +130,12 @@ class PlannedNic:
         work.bring.append((device.interface, uuid, way, profile.nic, _several(profile.sections)))
         if device.path:
             work.was.append(was(device, link))
+        former = stored.get("connection", {}).get("interface-name", "")
+        if profile.device and former != profile.device and former in self.state.vlans:
+            # With another tag, a VLAN has another device.
+            work.former.append(former)
+            work.made.append(profile.device)
+            work.was.append(was(self.state.vlans[former], self.state.nics[former]))
         work.gateways.extend(new_gateways(profile.sections, link))
         work.commands.extend(
             self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)
@@ -223,9 +229,7 @@ class PlannedNic:
         if self.profile.fault is not None:
             return self.profile.fault
         if device is None:
-            if self.profile.mac:
-                return f"no NIC here has the MAC {self.profile.mac}"
-            return "no single NIC here has an address of this network: name its `mac`"
+            return self.profile.not_there
         if device.interface in self.taken:
             return f"{device.interface} is the NIC of {self.taken[device.interface]} already"
         if not device.is_managed:

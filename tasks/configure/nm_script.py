@@ -45,6 +45,8 @@ class Work:
     writes_resolver: bool = False
     reset_mtu: list[str] = field(default_factory=list)
     was: list[PreviousState] = field(default_factory=list)
+    former: list[str] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
@@ -69,6 +71,8 @@ def apply_script(work: Work) -> str:
     for interface, uuid, way, network, addresses in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, way, network, addresses))
         lines.append(f"bring {words} || bad=1")
+    # NetworkManager removes only what it has made itself, and not what a rollback has put back.
+    lines.extend(f"ip link delete dev {quote(name)} 2>/dev/null || :" for name in work.former)
     if work.writes_resolver:
         lines.append("nmcli general reload dns-rc || bad=1")
     if work.await_ipv6:

@@ -29,8 +29,12 @@ def was(device: Device, link: Nic) -> PreviousState:
     return PreviousState(device.interface, device.profile if device.is_up else None, link.mtu)
 
 
-def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[PreviousState]) -> str:
+def undo(
+    touched: Iterable[str], load: Iterable[str], nics: Sequence[PreviousState], made: Iterable[str] = ()
+) -> str:
     """Return what restores files, profiles and NICs; before NetworkManager starts the files suffice.
+
+    ``made`` are VLAN devices that are not to stay.
 
     Settings that were added to a NIC by hand are restored by the guard itself.
     """
@@ -39,6 +43,7 @@ def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[PreviousSta
     lines.append("systemctl is-active --quiet NetworkManager || systemctl start NetworkManager")
     lines.append("nmcli connection load " + words(dict.fromkeys(load)) + " || :")
     lines += ["roll_back", _BACK.rstrip()]
+    lines.extend(f"ip link delete dev {quote(name)} 2>/dev/null || :" for name in made)
     lines.extend(f"back {quote(nic.interface)} {quote(nic.profile or '')} {nic.mtu} || bad=1" for nic in nics)
     return "\n".join([*lines, "exit $bad"]) + "\n"
 

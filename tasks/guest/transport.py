@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
-from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.errors import LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import JUMP, OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
@@ -67,7 +67,7 @@ class SshTransport:
         """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
 
         The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing was
-        started), ConnectionLostError (its effect is unknown), CommandError (sudo refused).
+        started; also if sudo refuses), ConnectionLostError (its effect is unknown).
         """
         deadline = time.monotonic() + pace().remaining(timeout)
         transport = self.login.transport
@@ -162,20 +162,15 @@ def _check_sudo(done: Completed, user: str) -> None:
     refused = bool(lines) and done.exit_status == 1 and all(_REFUSED.match(line) for line in lines)
     if refused or _NO_SUDO.search(done.stderr):
         who = user or "USER"
+        program, how = "sudo", " without a password"
         if lines[-1].startswith("doas:"):
-            raise CommandError(
-                f"doas does not work for {user or 'the user'} without a password: {lines[-1]}",
-                step="sudo",
-                hint=f"labrun needs `permit nopass {who}` in the guest's /etc/doas.conf",
-            )
-        if _NO_TTY in lines[-1]:
-            hint = f"labrun needs `Defaults:{who} !requiretty` in the guest's sudoers"
-            raise UnreachableError(f"sudo does not work for {who}: {lines[-1]}", step="sudo", hint=hint)
-        raise CommandError(
-            f"sudo does not work for {user or 'the user'} without a password: {lines[-1]}",
-            step="sudo",
-            hint=f"labrun needs `{who} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
-        )
+            program, cure = "doas", f"`permit nopass {who}` in the guest's /etc/doas.conf"
+        elif _NO_TTY in lines[-1]:
+            how, cure = "", f"`Defaults:{who} !requiretty` in the guest's sudoers"
+        else:
+            cure = f"`{who} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers"
+        reason = f"{program} does not work for {user or 'the user'}{how}: {lines[-1]}"
+        raise UnreachableError(reason, step="sudo", hint=f"labrun needs {cure}")
 
 
 def _no_shell(done: Completed, user: str) -> UnreachableError:

@@ -1,4 +1,4 @@
-"""Networks that the hypervisor no longer carries as it should, as rows of `verify`."""
+"""What the hypervisor no longer carries as it should, networks and NICs, as rows of `verify`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network
 from labrun.tasks.provision.network_obstacles import device_fault
 from labrun.tasks.provision.network_settings import HEALTH, HEALTHY
+from labrun.tasks.provision.network_view import view_networks
 from labrun.tasks.provision.networks import observe_networks
 
-__all__ = ["health_rows", "lost_uplinks", "uplink_rows"]
+__all__ = ["health_rows", "lost_uplinks", "plug_rows", "uplink_rows"]
 
 
 def uplink_rows(lab: Lab, uri: str) -> list[Outcome]:
@@ -47,6 +48,30 @@ def health_rows(lab: Lab, uri: str) -> list[Outcome]:
             actual, why = ", ".join(wrong), "`labrun up` puts it right"
             rows.append(Outcome(HYPERVISOR, "network", name, Status.FAILED, "running", actual, why))
     return rows
+
+
+def plug_rows(lab: Lab, uri: str) -> list[Outcome]:
+    """Return a failed row for each running machine with a NIC whose end is not in its network's bridge.
+
+    An end that is down counts as well. There is no row where this process cannot look. Raises
+    HypervisorError.
+    """
+    here = hypervisor_network(uri)
+    if here is None:
+        return []
+    loose: dict[str, list[str]] = {}
+    for name, view in view_networks(lab.name, uri).items():
+        for plug in view.plugs if view.bridge else ():
+            link = here.links.get(plug.dev)
+            if plug.host is None or plug.host not in lab.hosts or link is None:
+                continue
+            if link.port_of != view.bridge or plug.dev not in here.up:
+                loose.setdefault(plug.host, []).append(f"{name} ({plug.dev})")
+    why = "`labrun up` puts it right"
+    return [
+        Outcome(host, "machine", host, Status.FAILED, "plugged in", f"not plugged in: {', '.join(nics)}", why)
+        for host, nics in loose.items()
+    ]
 
 
 def _used(lab: Lab) -> set[str]:

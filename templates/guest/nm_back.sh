@@ -2,15 +2,19 @@
 # NetworkManager's checkpoint restores the active profiles, also those that were never in a file; without it,
 # profiles that are down are brought up here. It returns before they are active.
 back() {
-[ "$(cat /sys/class/net/"$1"/mtu)" = "$3" ] || ip link set dev "$1" mtu "$3"
+[ ! -e "/sys/class/net/$1" ] || [ "$(cat /sys/class/net/"$1"/mtu)" = "$3" ] || ip link set dev "$1" mtu "$3"
 if [ -z "$2" ]; then
 case $(nmcli --get-values GENERAL.STATE device show "$1") in
 100*) nmcli device disconnect "$1";;
 esac
 return
 fi
-[ "$(nmcli --get-values GENERAL.CON-UUID device show "$1")" = "$2" ] ||
-nmcli --wait 20 connection up uuid "$2" ifname "$1" || return
+if [ "$(nmcli --get-values GENERAL.CON-UUID device show "$1")" != "$2" ]; then
+# A VLAN's device is made by its profile.
+if [ -e "/sys/class/net/$1" ]; then nmcli --wait 20 connection up uuid "$2" ifname "$1"
+else nmcli --wait 20 connection up uuid "$2"
+fi || return
+fi
 n=0
 while [ $n -lt 50 ]; do
 case $(nmcli --get-values GENERAL.STATE device show "$1") in 100*) return ;; esac

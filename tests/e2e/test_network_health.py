@@ -175,7 +175,7 @@ BREAKAGE: dict[str, tuple[Callable[[PrivateMachine], object], tuple[str, str], s
     ),
 }
 # One of each kind is enough where time is short.
-OFTEN = ("dnsmasq killed", "bridge gone", "chains gone")
+OFTEN = ("dnsmasq killed", "bridge gone", "chains gone", "tap out of the bridge")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,12 @@ def test_what_is_broken_beside_libvirt_is_seen_and_mended(
         (row,) = lab.json("verify").of("network")
         assert (row["host"], row["name"], row["status"], row["actual"], row["why"]) == (
             *("hypervisor", "n", "failed", "dnsmasq not running"),
+            "`labrun up` puts it right",
+        )
+    if kind == "tap out of the bridge":
+        (row,) = lab.json("verify").of("machine")
+        assert (row["host"], row["status"], row["actual"], row["why"]) == (
+            *("a", "failed", f"not plugged in: n ({tap(machine)})"),
             "`labrun up` puts it right",
         )
     up = lab.json("up")

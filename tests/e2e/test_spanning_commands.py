@@ -1,4 +1,4 @@
-"""Commands that ask the hypervisors themselves, in a lab over two real ones.
+"""Commands that ask the hypervisors themselves, in a lab over two real ones, and a wire that is cut.
 
 The container is on the first, and labrun reaches it through the other one, which is the home of its
 network: so the wire between the two is the way to it. The machine on the other is of one boot sector.
@@ -7,6 +7,7 @@ network: so the wire between the two is the way to it. The machine on the other 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.guests import inside, wait_until
+from tests.e2e.guests import STATE, inside, wait_until
 from tests.e2e.test_several_hypervisors import SpanningLab
 from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, own_ssh
 from tests.tiny_guest import tiny_disk
@@ -269,3 +270,49 @@ def test_a_snapshot_has_the_machines_of_both(lab: SpanningLab, b: FurtherHypervi
     removed = lab.json("-y", "snapshot", "remove", "first")
     assert removed.exit_code == 0, removed.trouble()
     assert not kept_there(b, "")
+
+
+HELD = """\
+#!/bin/sh
+if [ -e /var/lib/labrun/guard/changed ]; then touch /var/held; until [ -e /var/go ]; do sleep 0.1; done; fi
+exec /bin/ip "$@"
+"""
+
+
+def test_a_wire_cut_in_the_middle_of_configure(lab: SpanningLab, b: FurtherHypervisor) -> None:
+    domain, guard = f"{NAME}-one", "[ ! -e /var/lib/labrun/guard ]"
+    path = "/usr/local/bin/ip"
+    text = lab.path.read_text(encoding="utf-8")
+    first = lab.json("--hosts", "one", "configure")
+    assert first.exit_code == 0, first.trouble()
+    before = inside(domain, STATE)
+    inside(domain, f"rm -f /var/held /var/go; printf %s {shlex.quote(HELD)} >{path}; chmod 755 {path}")
+    new = text.replace("filter: web}", "filter: web, nmcli: {ipv4.dns-search: x.example}}")
+    assert new != text
+    lab.path.write_text(new, encoding="utf-8")
+    try:
+        process = subprocess.Popen(
+            lab.arguments("--json", "--hosts", "one", "configure", "--confirm-timeout", "20"),
+            env=lab.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(domain, "[ -e /var/held ]")
+        with b.cut():
+            inside(domain, "touch /var/go")
+            out, _ = process.communicate(timeout=600)
+            wait_until(domain, guard, seconds=300)
+        document = json.loads(out)
+        assert process.returncode == 4, out
+        assert "unknown" in {row["status"] for row in document["results"]}, out
+        # Nobody confirmed what was done meanwhile.
+        assert inside(domain, STATE) == before
+        inside(domain, f"rm {path}")
+        again = lab.json("--hosts", "one", "configure")
+        assert again.exit_code == 0, again.trouble()
+        assert "changed" in again.statuses()
+        again = lab.json("--hosts", "one", "configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
+    finally:
+        inside(domain, f"rm -f {path}; touch /var/go")
+        lab.path.write_text(text, encoding="utf-8")

@@ -208,7 +208,7 @@ def test_sudo_that_is_refused_is_named(lab: RunningLab) -> None:
         host.username = "plain"
         try:
             transport_of(host).run("id", timeout=60, sudo=True)
-        except CommandError as error:
+        except UnreachableError as error:
             print((str(error), error.exit_code))
     """
     text, code_of_exit = near_python(lab, code)
@@ -216,7 +216,7 @@ def test_sudo_that_is_refused_is_named(lab: RunningLab) -> None:
         "dyn: sudo: sudo does not work for plain without a password: sudo: a password is required"
         " (labrun needs `plain ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers)"
     )
-    assert code_of_exit == 1
+    assert code_of_exit == 4
 
 
 def test_a_guest_that_is_switched_off_in_the_middle_is_unknown_and_comes_back(lab: RunningLab) -> None:

@@ -116,13 +116,13 @@ def _refused(session: Session) -> list[Outcome]:
 
 
 def _cut_off(session: Session) -> list[Outcome]:
-    """Return a row for each network that the hypervisor no longer carries as it should."""
+    """Return a row for each network or machine that the hypervisor no longer carries as it should."""
     if not session.lab.needs_hypervisor:
         return []
     from labrun.tasks.provision.gateway_claims import claim_rows
-    from labrun.tasks.provision.uplinks import health_rows, uplink_rows
+    from labrun.tasks.provision.uplinks import health_rows, plug_rows, uplink_rows
 
-    looks = (uplink_rows, health_rows, claim_rows)
+    looks = (uplink_rows, health_rows, plug_rows, claim_rows)
     return _of_members(
         session, lambda member: [row for look in looks for row in look(member.part, member.uri)]
     )

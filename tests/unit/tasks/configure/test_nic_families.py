@@ -200,7 +200,14 @@ def test_what_holds_now_and_not_after_a_reboot_is_no_success(
                 " take ipv4.route-metric out of the file"
             ),
         ),
-        ({"mac": "02:00:00:00:00:09"}, True, "no NIC here has the MAC 02:00:00:00:00:09"),
+        (
+            {"mac": "02:00:00:00:00:09"},
+            True,
+            (
+                "no NIC here has the MAC 02:00:00:00:00:09: `labrun up` plugs in one that is missing,"
+                " `labrun restart` takes back another MAC"
+            ),
+        ),
         ({}, False, "systemd-networkd is not running: `systemctl start systemd-networkd`"),
     ],
     ids=["nmcli", "no NIC", "stopped"],

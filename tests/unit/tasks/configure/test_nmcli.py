@@ -493,7 +493,13 @@ def test_a_nic_that_is_not_there_is_named_by_its_mac() -> None:
     wanted = spec_of("host-fresh")["sections"]["nmcli"]
     wanted["profiles"][0]["mac"] = "02:00:00:00:00:99"
     (item,) = Nmcli().plan(wanted, facts_of("host-fresh")).items
-    assert (item.state, item.why) == ("refused", "no NIC here has the MAC 02:00:00:00:00:99")
+    assert (item.state, item.why) == (
+        "refused",
+        (
+            "no NIC here has the MAC 02:00:00:00:00:99: `labrun up` plugs in one that is missing,"
+            " `labrun restart` takes back another MAC"
+        ),
+    )
 
 
 def stored(case: str) -> tuple[str, str]:

@@ -458,7 +458,7 @@ def test_sessions_beyond_the_limit_are_named(tmp_path: Path) -> None:
 )
 def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None:
     with pytest.raises(
-        CommandError, match=r"^sudo: sudo does not work for lab without a password: "
+        UnreachableError, match=r"^sudo: sudo does not work for lab without a password: "
     ) as caught:
         _check_sudo(Completed(1, "", stderr, 0.1), "lab")
     assert caught.value.hint == "labrun needs `lab ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers"
@@ -469,7 +469,7 @@ def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None
 
 @pytest.mark.parametrize("said", ["doas: Operation not permitted\n", "doas: Authentication required\n"])
 def test_doas_that_refuses_is_named_with_its_cure(said: str) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(UnreachableError) as caught:
         _check_sudo(Completed(1, "", said, 0.1), "lab")
     assert caught.value.reason == f"doas does not work for lab without a password: {said.strip()}"
     assert caught.value.hint == "labrun needs `permit nopass lab` in the guest's /etc/doas.conf"
