@@ -12,6 +12,7 @@ from typing import Protocol
 from labrun.bounded import integer
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_local
+from labrun.tasks.guest.scripts import assigned, hypervisor_script
 from labrun.tasks.provision.hypervisor_shell import run_as_root
 from labrun.tasks.snapshots.tree_copy import copy_file
 
@@ -132,8 +133,8 @@ def place_of(uri: str) -> Place:
 
 def begin_far(uri: str, part: Path, folder: Path) -> None:
     """Make an empty folder on another machine; what it has at either path is of a killed run, and goes."""
-    lab, both = _q(part.parent), f"{_q(part)} {_q(folder)}"
-    _run(uri, f"rm -rf -- {both}\nmkdir -p -m 700 {lab}\nchmod 700 {lab}\nmkdir -m 700 {_q(part)}")
+    values = {"lab": str(part.parent), "part": str(part), "folder": str(folder)}
+    _run(uri, assigned(values) + hypervisor_script("snapshot_folder"))
 
 
 def finish_far(uri: str, part: Path, folder: Path) -> None:
