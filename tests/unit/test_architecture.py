@@ -270,7 +270,7 @@ def test_completing_a_command_imports_none_of_them(tmp_path: Path) -> None:
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
-    """It takes less than three times what click alone takes: Nornir, libvirt or pydantic would be ten."""
+    """It takes less than five times what click alone takes; what it loads is the test above."""
 
     def seconds(*words: str) -> float:
         before = os.times()
@@ -283,7 +283,7 @@ def test_help_is_quick(tmp_path: Path) -> None:
     # CPU seconds, in turns, the best of five: other work on the machine shall not decide.
     pairs = [(seconds("-m", "labrun", "--help"), seconds("-c", "import click")) for _ in range(5)]
     least, click = (min(each) for each in zip(*pairs, strict=True))
-    assert least < 3 * click, pairs
+    assert least < 5 * click, pairs
 
 
 def test_the_list_of_commands_says_what_they_say_themselves() -> None:
