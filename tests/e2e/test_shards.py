@@ -92,6 +92,14 @@ def no_workers(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def await_end(workers: list[int], seconds: float) -> None:
+    """Wait until these processes have ended; a labrun that was killed cannot wait for them itself."""
+    until = time.monotonic() + seconds
+    while not no_workers(workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 def start(lab: RunningLab, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         lab.arguments("--json", *words),
@@ -207,10 +215,7 @@ def test_a_labrun_that_is_killed_leaves_no_process(lab: RunningLab) -> None:
     workers = workers_of(running, 2)
     running.kill()
     running.communicate()
-    until = time.monotonic() + 30
-    while not no_workers(workers):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    await_end(workers, 30)
 
 
 @pytest.fixture
@@ -263,10 +268,7 @@ def test_a_labrun_that_is_killed_in_the_middle_of_a_change_is_rolled_back(
     workers = workers_of(begun, 1)
     begun.kill()
     begun.communicate()
-    until = time.monotonic() + 60
-    while not no_workers(workers):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    await_end(workers, 60)
     open_gates()
     for host in LEAVES:
         wait_until(f"{NAME}-{host}", "[ ! -e /var/lib/labrun/guard ]")
