@@ -230,6 +230,7 @@ def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_
     assert "labrun" not in inside(f"{behind.fleet.name}-gate", "nft list tables")
 
 
+@pytest.mark.full
 def test_hosts_behind_a_router_go_back_and_let_labrun_in(behind: Behind, tmp_path: Path) -> None:
     seen = behind.attacked(tmp_path)
     for host in seen.cases:

@@ -45,6 +45,7 @@ def libvirtd() -> Iterator[libvirt.virConnect]:
     connection.close()
 
 
+@pytest.mark.full
 def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
     domain = libvirtd.lookupByName(NAME)
     identity = domain.ID()
@@ -62,6 +63,7 @@ def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnec
     assert lab.json("up").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_copy_of_the_machine_is_named_and_left(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
     original = libvirtd.lookupByName(NAME)
     xml = original.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -87,6 +89,7 @@ def test_a_copy_of_the_machine_is_named_and_left(lab: RunningLab, libvirtd: libv
     assert lab.json("up").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_running_machine_that_was_undefined_is_kept(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
     domain = libvirtd.lookupByName(NAME)
     identity = domain.ID()

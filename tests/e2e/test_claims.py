@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.e2e.guests import inside, wait_until
 from tests.labs import RunningLab
 
@@ -51,6 +53,12 @@ def test_a_strangers_claim_is_named(make_lab: Make) -> None:
     assert lab.json("verify").of("address", "one", "net")[0]["status"] == "ok"
     assert lab.json("verify").exit_code == 0
 
+
+@pytest.mark.full
+def test_a_claim_on_the_hypervisor_s_address_is_named(make_lab: Make) -> None:
+    lab = make_lab(LAB)
+    assert lab.json("up").exit_code == 0
+    assert lab.json("configure").exit_code == 0
     # The hypervisor is the gateway. What the hosts have learnt of it may still be right, or not.
     plant("1")
     (row,) = lab.json("verify").of("network", "hypervisor", "net")

@@ -145,6 +145,7 @@ def test_a_fresh_host_is_brought_there_without_cutting_a_session_and_then_left_a
     fresh.guest("one", f"ping -c 1 -W 2 {target}", sudo=False)
 
 
+@pytest.mark.full
 def test_a_dry_run_of_one_section_shows_its_difference_only(lab: RunningLab) -> None:
     lab.guest("gate", "echo 0 >/proc/sys/net/ipv4/ip_forward; ip address add 10.125.0.99/24 dev eth0")
     answer = lab.json("configure", "--dry-run", "--only", "sysctl", "--hosts", "gate")
@@ -196,6 +197,7 @@ def test_what_somebody_did_to_a_nic_is_put_right(lab: RunningLab, damage: dict[s
     lab.guest("one", "nmcli --terse connection delete mine 2>/dev/null || true")
 
 
+@pytest.mark.full
 def test_a_profile_of_a_former_network_goes(lab: RunningLab) -> None:
     old, new = f"{PROFILES}/labrun-left.nmconnection", f"{PROFILES}/labrun-old.nmconnection"
     lab.guest("one", f"sed -e /uuid/d -e s/labrun-left/labrun-old/ {old} >/root/profile")
@@ -226,6 +228,7 @@ def test_properties_of_the_lab_file_reach_the_profile_and_leave_it_again(lab: Ru
     assert "mtu 1500" in lab.guest("one", "ip link show eth0", sudo=False)
 
 
+@pytest.mark.full
 def test_a_property_that_nmcli_does_not_know_is_refused_in_its_own_words(lab: RunningLab) -> None:
     before = listing(lab, "one")
     other = with_one(lab, '{networks: {left: {ipv4: 10.125.0.11, nmcli: {ipv4.nonsense: "1"}}}}')
@@ -242,6 +245,7 @@ def test_forwarding_is_true_again_after_a_restart(lab: RunningLab) -> None:
     assert_settled(lab)
 
 
+@pytest.mark.full
 def test_a_later_file_that_wins_is_named_by_its_path(lab: RunningLab) -> None:
     rival = "/etc/sysctl.d/95-rival.conf"
     lab.guest("gate", f"echo net.ipv4.ip_forward=0 >{rival}; echo 0 >/proc/sys/net/ipv4/ip_forward")
@@ -255,6 +259,7 @@ def test_a_later_file_that_wins_is_named_by_its_path(lab: RunningLab) -> None:
     assert_settled(lab)
 
 
+@pytest.mark.full
 def test_a_key_that_is_the_machine_s_is_skipped_and_the_others_are_set(lab: RunningLab) -> None:
     line = (
         "{networks: {left: 10.125.0.11}, sysctl: "
@@ -297,6 +302,7 @@ def offered(lab: RunningLab, host: str) -> str:
     return lab.guest("gate", line.format(host), sudo=False)
 
 
+@pytest.mark.full
 def test_a_password_is_not_even_asked_for_whatever_cloud_init_says(lab: RunningLab) -> None:
     lab.guest(
         "one",
@@ -344,6 +350,7 @@ def test_settings_that_would_lock_labrun_out_are_put_back(lab: RunningLab) -> No
     assert_settled(lab)
 
 
+@pytest.mark.full
 def test_lists_and_values_in_sshd_s_own_spelling_settle(lab: RunningLab) -> None:
     line = "sshd: {AcceptEnv: [LANG, FOO BAR], Ciphers: +aes128-cbc, MaxStartups: 20, LoginGraceTime: 1m}"
     other = with_one(lab, f"{{networks: {{left: 10.125.0.11}}, {line}}}")
@@ -352,6 +359,7 @@ def test_lists_and_values_in_sshd_s_own_spelling_settle(lab: RunningLab) -> None
     assert changed(lab) == {("one", "sshd", name) for name in names}
 
 
+@pytest.mark.full
 def test_sshd_false_leaves_sshd_alone(lab: RunningLab) -> None:
     lab.guest("one", f"echo MaxAuthTries 20 >>{DROP_IN}")
     other = with_one(lab, "{networks: {left: 10.125.0.11}, sshd: false}")

@@ -125,6 +125,7 @@ def test_what_holds_is_ok_also_over_ipv6(checked: With) -> None:
     assert "fd00:202:2::/64 out of right; answers as fd00:202:1::254" in pair.stdout
 
 
+@pytest.mark.full
 def test_listeners_are_seen_when_they_are_there_and_missed_when_not(checked: With) -> None:
     lab = checked(LISTENERS)
     # A port that opens while verify waits for it.

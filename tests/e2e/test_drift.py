@@ -344,6 +344,7 @@ def one_row(answer: Answer, host: str, section: str, name: str) -> dict[str, str
     return row
 
 
+@pytest.mark.full
 def test_what_is_in_the_file_only_is_pending(unmade: RunningLab) -> None:
     nothing = unmade.json("drift")
     assert (nothing.exit_code, nothing.statuses()) == (3, {"pending"}), brief(nothing)
@@ -370,7 +371,14 @@ def test_an_untouched_lab_has_no_drift_however_often_one_looks(lab: RunningLab) 
         )
 
 
-@pytest.mark.parametrize("faults", [RUNTIME, FILES, LIBVIRT], ids=["runtime", "files", "libvirt"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(RUNTIME, id="runtime"),
+        pytest.param(FILES, id="files", marks=pytest.mark.full),
+        pytest.param(LIBVIRT, id="libvirt", marks=pytest.mark.full),
+    ],
+)
 def test_what_somebody_changed_is_found_named_and_put_right(lab: RunningLab, faults: list[Fault]) -> None:
     plant(lab, faults)
     answer = lab.json("drift")
@@ -386,6 +394,7 @@ def test_what_somebody_changed_is_found_named_and_put_right(lab: RunningLab, fau
     untouched(lab)
 
 
+@pytest.mark.full
 def test_what_others_decide_is_found_and_named_and_left_to_them(lab: RunningLab) -> None:
     plant(lab, OTHERS)
     answer = lab.json("drift")
@@ -395,6 +404,7 @@ def test_what_others_decide_is_found_and_named_and_left_to_them(lab: RunningLab)
     untouched(lab)
 
 
+@pytest.mark.full
 def test_what_was_stopped_is_found_and_started_again(lab: RunningLab) -> None:
     virsh("net-destroy", "dft-e2e-left")
     virsh("destroy", "dft-e2e-two")
@@ -412,6 +422,7 @@ def test_what_was_stopped_is_found_and_started_again(lab: RunningLab) -> None:
     untouched(lab)
 
 
+@pytest.mark.full
 def test_another_host_key_is_said_and_never_accepted(lab: RunningLab) -> None:
     known = (next(lab.state.rglob("known_hosts"))).read_text(encoding="utf-8")
     inside(

@@ -148,6 +148,7 @@ def ends(code: int) -> Callable[[dict[str, Any]], bool]:
     return lambda document: document["exit_code"] == code
 
 
+@pytest.mark.full
 def test_the_loop_outlives_a_restart_of_the_hypervisor(lab: RunningLab, gate: Gate, tmp_path: Path) -> None:
     metrics = tmp_path / "lab.prom"
     with webhook_server() as inbox:
@@ -243,6 +244,7 @@ def confined(lab: RunningLab, *, without: str = "") -> set[str]:
     return {f"{row['status']}: {row['why'] or ''}" for row in rows if row["section"] == "filter"}
 
 
+@pytest.mark.full
 def test_the_capabilities_of_the_unit_are_enough(lab: RunningLab, gate: Gate) -> None:
     # The rest of a unit's confinement is tested where a systemd runs; there is no libvirtd there.
     assert confined(lab) == {"ok: "}

@@ -142,6 +142,8 @@ ALIKE = {
     "vcpus of a container",
     "NICs in another order",
     "undefined",
+    "paused",
+    "NIC less",
     "network undefined",
     "address of a bridge",
     # A filter and memory are there in another shape, and a machine that does not run, too.

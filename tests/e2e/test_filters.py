@@ -81,6 +81,7 @@ def test_a_second_run_changes_nothing(lab: RunningLab) -> None:
     assert (planned.exit_code, planned.statuses()) == (0, {"ok"}), planned.trouble()
 
 
+@pytest.mark.full
 def test_rules_and_nics_change_while_the_machine_runs(lab: RunningLab) -> None:
     moved = other(lab, ("port: 80}", "port: 81}"))
     planned = moved.json("plan")

@@ -153,6 +153,7 @@ def test_what_somebody_did_to_the_table_is_noticed_and_put_right(
     assert_settled(lab)
 
 
+@pytest.mark.full
 def test_the_table_outlives_a_reboot_and_nftables_service(lab: RunningLab) -> None:
     for what in ("start", "restart", "stop"):
         lab.guest("fw", f"systemctl {what} nftables.service")
@@ -193,6 +194,7 @@ RIVALS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rival", of_ci(RIVALS, ["firewalld"]))
 def test_another_firewall_is_not_fought_with(lab: RunningLab, rival: str) -> None:
     hint, start, stop = RIVALS[rival]
@@ -239,6 +241,7 @@ def test_what_explain_prints_typed_by_hand_is_all_there_is_to_do(lab: RunningLab
     assert_settled(lab)
 
 
+@pytest.mark.full
 def test_without_firewall_and_nat_in_the_file_nothing_of_them_is_left(lab: RunningLab) -> None:
     text = lab.path.read_text(encoding="utf-8")
     path = lab.path.with_name("open.yaml")

@@ -145,6 +145,7 @@ def test_a_second_install_changes_nothing(running: Fleet) -> None:
     assert all(row["actual"].endswith(", 0 shards") for row in status.rows[1:])
 
 
+@pytest.mark.full
 def test_the_rows_are_those_of_threads(running: Fleet) -> None:
     lab = running.lab
     for command in (("verify",), ("drift",), ("configure",), ("exec", "hostname; exit 3")):

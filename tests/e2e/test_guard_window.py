@@ -191,6 +191,7 @@ def test_a_host_that_loses_its_power_goes_back_before_the_network_starts(lab: Ru
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.trouble()
 
 
+@pytest.mark.full
 def test_a_link_that_goes_down_under_the_change_is_waited_for(lab: RunningLab) -> None:
     before = state("link")
     rules = "add table inet cut; add chain inet cut in { type filter hook input priority -300; policy drop; }"
@@ -209,6 +210,7 @@ def test_a_link_that_goes_down_under_the_change_is_waited_for(lab: RunningLab) -
     assert state("link") == before
 
 
+@pytest.mark.full
 def test_ctrl_c_waits_until_the_host_has_gone_back(lab: RunningLab) -> None:
     before = state("stopped")
     bad = with_bad(lab, stopped=nic("stopped", f"ipv4.addresses: {AWAY}"))
@@ -312,6 +314,7 @@ def configured(lab: RunningLab, **numbers: int) -> Answer:
     return other.json("--hosts", ",".join(numbers), "configure")
 
 
+@pytest.mark.full
 def test_an_address_that_another_host_has_is_not_taken(lab: RunningLab) -> None:
     before = {host: state(host) for host in ("here", "there")}
     swap = configured(lab, here=HOSTS["there"], there=HOSTS["here"])
@@ -325,6 +328,7 @@ def test_an_address_that_another_host_has_is_not_taken(lab: RunningLab) -> None:
     assert lab.json("--hosts", "here,there", "configure").statuses() == {"ok", "changed"}
 
 
+@pytest.mark.full
 def test_hosts_that_cannot_use_the_former_addresses_are_given_theirs_by_up(lab: RunningLab) -> None:
     swapped = {"gather": HOSTS["confirm"], "confirm": HOSTS["gather"]}
     for numbers in (swapped, {host: HOSTS[host] for host in swapped}):

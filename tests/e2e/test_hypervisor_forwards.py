@@ -141,6 +141,7 @@ def test_a_policy_of_drop_as_docker_sets_it_does_not_close_them(lab: RunningLab)
         inside("iptables -P FORWARD ACCEPT")
 
 
+@pytest.mark.full
 def test_a_table_of_somebody_else_that_drops_is_named(lab: RunningLab) -> None:
     # All but this lab's own is accepted: other labs forward as well.
     hook = "{ type filter hook forward priority 5; policy drop; }"
@@ -184,6 +185,7 @@ def forwards(lab: RunningLab) -> dict[str, tuple[str, str, str | None]]:
     }
 
 
+@pytest.mark.full
 def test_verify_says_why_a_port_leads_nowhere(lab: RunningLab) -> None:
     # What the table translates is not what decides: each of these is seen from outside the network.
     for breaks, mends, expected in (

@@ -37,6 +37,7 @@ def mended(lab: RunningLab, host: str, fault: str) -> None:
         assert done.exit_code == 0, done.trouble()
 
 
+@pytest.mark.full
 def test_a_setting_of_the_kernel(kvm_network_lab: RunningLab) -> None:
     mended(kvm_network_lab, "host00", "sysctl -qw net.ipv4.ip_forward=0")
 

@@ -223,6 +223,7 @@ def test_a_second_configure_changes_nothing_and_verify_fails_nothing(lab: Runnin
     assert all("seen out of band" in row["why"] for row in seen), seen
 
 
+@pytest.mark.full
 def test_a_nic_on_macvtap_is_plugged_into_a_running_container(lab: RunningLab) -> None:
     before = lab.path.read_text(encoding="utf-8")
     own = 'isolated: {networks: {net-isolated: {ipv4: 10.81.4.21, ipv6: "fd00:81:4::21"}}}'

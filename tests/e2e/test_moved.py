@@ -76,6 +76,7 @@ def test_what_moves_is_followed_by_running_hosts(lab: RunningLab, kind: str) -> 
     assert second.statuses() <= {"ok", "skipped"}, second.bad() or second.rows
 
 
+@pytest.mark.full
 def test_they_still_answer_after_a_restart(lab: RunningLab) -> None:
     assert lab.json("restart").exit_code == 0
     assert lab.json("up").exit_code == 0
@@ -94,6 +95,7 @@ def test_a_subnet_that_changes_while_the_lab_is_off(lab: RunningLab) -> None:
     assert lab.json("configure").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_nic_more_is_pending_until_configure_sets_it(lab: RunningLab) -> None:
     lab.path.write_text(
         TEXT.replace(A, "a: {networks: {in: 10.166.10.11, out: 10.166.11.11}}"), encoding="utf-8"
@@ -116,6 +118,7 @@ def test_a_nic_more_is_pending_until_configure_sets_it(lab: RunningLab) -> None:
     assert lab.json("up", "--configure").exit_code == 0
 
 
+@pytest.mark.full
 def test_recreate_keeps_all_that_are_on_a_changed_network(lab: RunningLab) -> None:
     lab.path.write_text(TEXT.replace("10.166.10.", "10.166.20."), encoding="utf-8")
     answer = lab.json("-y", "up", "--recreate", "--hosts", "a", "--no-wait")

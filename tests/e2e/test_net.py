@@ -143,6 +143,7 @@ def bridge_of(lab: RunningLab, name: str) -> str:
     return str(networks[name]["bridge"])
 
 
+@pytest.mark.full
 def test_a_bridge_has_the_declared_name_and_follows_the_file(lab: RunningLab) -> None:
     text = lab.path.read_text()
     assert bridge_of(lab, "in") == "e2enet-in"

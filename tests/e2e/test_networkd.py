@@ -158,6 +158,7 @@ def test_what_the_next_boot_would_not_bring_is_a_failure_and_says_so(lab: Runnin
     )
 
 
+@pytest.mark.full
 def test_properties_of_nmcli_are_refused_before_anything_is_changed(lab: RunningLab) -> None:
     before = state("one")
     asked = other(lab, one=", nmcli: {ipv4.route-metric: 50}")

@@ -72,6 +72,7 @@ def test_what_was_changed_by_hand_is_seen_and_corrected(lab: RunningLab) -> None
     assert lab.json("drift").statuses() == {"ok"}
 
 
+@pytest.mark.full
 def test_a_labrun_that_is_killed_leaves_a_host_that_goes_back(lab: RunningLab) -> None:
     before = inside("e2e-nologin-one", STATE)
     text = LAB.replace("MaxAuthTries: 3", "MaxAuthTries: 5")

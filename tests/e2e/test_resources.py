@@ -90,6 +90,7 @@ def test_units_start_and_stop_now_and_at_boot(lab: RunningLab) -> None:
     assert lab.guest("one", f"{state}; true").split() == ["disabled", "inactive"]
 
 
+@pytest.mark.full
 def test_a_unit_that_cannot_be_so_is_failed_with_its_reason(lab: RunningLab) -> None:
     lab.guest(
         "one",
@@ -111,6 +112,7 @@ def test_a_unit_that_cannot_be_so_is_failed_with_its_reason(lab: RunningLab) -> 
     lab.guest("one", "cd /etc/systemd/system; rm dies.service ends.service; systemctl stop nftables")
 
 
+@pytest.mark.full
 def test_profiles_of_others_stay_unless_the_file_wants_no_others(lab: RunningLab) -> None:
     for name in ("theirs", "also"):
         lab.guest("one", f"nmcli connection add type dummy con-name {name} ifname d{name} autoconnect no")
@@ -164,6 +166,7 @@ def test_a_file_that_does_not_hold_up_leaves_the_old_one(lab: RunningLab) -> Non
     assert "third" not in lab.guest("one", "ls -A /etc/app.d")
 
 
+@pytest.mark.full
 def test_the_commands_by_hand_leave_nothing_to_do(lab: RunningLab) -> None:
     more = """hostname: uno, services: {nftables: {enabled: true, running: true}}, files: {
       /etc/app.d/it's: {content: "$(id)\\n", mode: "0644", group: lab, validate: test -s %s, on_change: sync},
@@ -230,6 +233,7 @@ def test_missing_packages_are_installed_and_the_row_says_their_version(
     assert configured(other) == {("packages", "tiny")}
 
 
+@pytest.mark.full
 def test_a_package_that_nobody_has_is_named_and_nothing_is_installed(
     lab: RunningLab, repository: str
 ) -> None:
@@ -250,6 +254,7 @@ def test_what_a_container_cannot_do_is_skipped_with_its_reason(lab: RunningLab) 
     assert (answer.exit_code, found["status"], found["why"]) == (0, "skipped", "no SELinux in this kernel")
 
 
+@pytest.mark.full
 def test_a_bastion_s_profile_is_held_and_given_up_again(lab: RunningLab) -> None:
     bastion = with_one(lab, "sshd: {profile: bastion}")
     own = {("sshd", name) for name in ("allowtcpforwarding", "allowstreamlocalforwarding", "maxstartups")}
@@ -258,6 +263,7 @@ def test_a_bastion_s_profile_is_held_and_given_up_again(lab: RunningLab) -> None
     assert configured(lab) == own
 
 
+@pytest.mark.full
 def test_a_port_is_refused_where_systemd_listens_in_sshd_s_place(lab: RunningLab) -> None:
     swap = "systemd-run --quiet --collect --wait sh -c 'systemctl stop ssh.{}; systemctl start ssh.{}'"
     lab.guest("one", swap.format("service", "socket"))

@@ -171,6 +171,7 @@ _SSH_AGAIN = (
 )
 
 
+@pytest.mark.full
 def test_what_listens_in_sshds_place_is_named_by_what_it_says(lab: RunningLab) -> None:
     with hanging(lab, "one", _HTTP, _SSH_AGAIN):
         answer = everywhere(lab, "2").run("configure", "-v")
@@ -218,6 +219,7 @@ def results_of(answer: Answer, host: str) -> set[str]:
     return set(re.findall(rf"^{host} .*?  ({words})(?:  .*)?$", answer.stdout, re.MULTILINE))
 
 
+@pytest.mark.full
 def test_ctrl_c_begins_nobody_else_and_lets_the_one_at_work_finish(lab: RunningLab) -> None:
     lab.guest("one", _SLOW.format(2))
     before = lab.guest("two", "cat /proc/sys/net/ipv4/tcp_syncookies", sudo=False)

@@ -172,6 +172,7 @@ def test_drift_is_found_told_and_remembered(inside: Inside, installed: dict[str,
         inside.shell("sysctl -qw net.ipv4.tcp_syncookies=1\n")
 
 
+@pytest.mark.full
 def test_a_lab_that_is_worked_on_is_left_alone(inside: Inside, installed: dict[str, Any]) -> None:
     inside.ended(0)
     inside.shell("systemd-run -q --unit=locker flock /run/labrun/locks/self-* sleep 600\n")
@@ -202,6 +203,7 @@ def test_remove_leaves_nothing(inside: Inside, installed: dict[str, Any]) -> Non
     assert (status["schedule"]["installed"], status["results"][0]["status"]) == (False, "skipped")
 
 
+@pytest.mark.full
 def test_a_calendar_and_a_path_with_everything_in_it(inside: Inside) -> None:
     folder = '/srv/it\'s 100% "mine" $HOME \\ é'
     inside.shell(f"mkdir -p {shlex.quote(folder)} && cp /srv/lab/lab.yaml {shlex.quote(folder)}\n")

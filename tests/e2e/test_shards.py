@@ -161,6 +161,7 @@ def test_drift_shows_what_threads_show(lab: RunningLab) -> None:
     assert lab.json(*PROCESSES, "configure").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_leaves_its_hosts_unknown(lab: RunningLab) -> None:
     assert lab.json("configure").exit_code == 0
     lab.path.write_text(LAB + CHANGE, encoding="utf-8")

@@ -157,6 +157,7 @@ def test_explain_of_a_dry_run_has_only_what_differs(lab: RunningLab) -> None:
     assert (after.exit_code, after.statuses()) == (0, {"ok"}), after.rows
 
 
+@pytest.mark.full
 def test_explain_of_a_dry_run_says_what_no_command_mends(lab: RunningLab) -> None:
     other = with_one(lab, "{networks: {left: 10.63.24.11}, sysctl: {net.ipv4.no_such_key: 1}}")
     answer = other.run("configure", "--dry-run", "--explain", "--only", "sysctl")
@@ -234,6 +235,7 @@ def test_hostile_texts_come_through_a_guest_s_shell_and_files_unchanged(lab: Run
     assert "was-run" not in lab.guest("one", "ls /tmp", sudo=False)
 
 
+@pytest.mark.full
 def test_whatever_a_value_says_it_runs_nothing_in_a_guest(lab: RunningLab) -> None:
     properties = {
         "connection.stable-id": "'; touch /tmp/was-run; ' \"$(touch /tmp/was-run)\" \\ `id` \u2603;",

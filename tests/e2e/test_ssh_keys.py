@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.labs import RunningLab
 
 Make = Callable[[str], RunningLab]
@@ -93,6 +95,7 @@ def test_keys_are_followed_and_strangers_are_named(make_lab: Make, tmp_path: Pat
     assert lab.json("drift").exit_code == 0
 
 
+@pytest.mark.full
 def test_another_user_is_made_with_the_keys(make_lab: Make, tmp_path: Path) -> None:
     alice = pair(tmp_path, "alice")
     lab = make_lab(LAB.format(user="lab", keys="", exclusive="false"))
@@ -124,6 +127,7 @@ def test_another_user_is_made_with_the_keys(make_lab: Make, tmp_path: Path) -> N
     assert lab.json("drift").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_user_whom_sshd_would_refuse_is_said_at_once(make_lab: Make) -> None:
     lab = make_lab(LAB.format(user="lab", keys="", exclusive="false"))
     assert lab.json("up").exit_code == 0

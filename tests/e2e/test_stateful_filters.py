@@ -85,6 +85,7 @@ def test_the_hypervisor_is_told_as_well(lab: RunningLab) -> None:
     assert inside("bash", "-c", script) == "0\n1\n"
 
 
+@pytest.mark.full
 def test_log_shows_what_was_refused(lab: RunningLab) -> None:
     dial(lab, "a", "10.61.92.11", 9001)
     said = lab.json("log", "b")
@@ -135,6 +136,7 @@ def test_a_second_run_changes_nothing_and_what_is_lost_is_seen_and_mended(lab: R
     assert dial(lab, "a", "10.61.92.11", 9000) == "filtered"
 
 
+@pytest.mark.full
 def test_a_filter_of_libvirt_becomes_a_table_and_back(lab: RunningLab) -> None:
     path = lab.path.with_name("other.yaml")
     text = lab.path.read_text(encoding="utf-8")

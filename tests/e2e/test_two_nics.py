@@ -79,6 +79,7 @@ def test_a_link_is_made_slow_at_one_of_them(lab: RunningLab) -> None:
     assert other.stderr.startswith('error: h:left4: h has no NIC on "left4"\n')
 
 
+@pytest.mark.full
 def test_drift_sees_that_the_second_lost_its_address_and_mends_it(lab: RunningLab) -> None:
     lab.guest("h", "ip address del 10.214.1.12/24 dev eth1")
     found = lab.json("drift")

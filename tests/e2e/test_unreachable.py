@@ -274,6 +274,7 @@ def test_the_rows_of_a_host_without_sshd_are_judged_by_what_is_inside(four: Runn
     assert (after.exit_code, after.of("ready")) == (0, [])
 
 
+@pytest.mark.full
 def test_an_address_that_is_gone_is_a_failure_and_the_cause_of_the_others(four: RunningLab) -> None:
     inside("e2e-inside-left", "ip addr flush dev eth0")
     try:
@@ -299,6 +300,7 @@ def test_an_address_that_is_gone_is_a_failure_and_the_cause_of_the_others(four: 
     assert four.json("--hosts", "left,right", "verify").exit_code == 0
 
 
+@pytest.mark.full
 def test_what_waiting_does_not_mend_ends_the_wait(four: RunningLab) -> None:
     inside("e2e-inside-left", "systemctl mask --now ssh")
     try:

@@ -118,6 +118,7 @@ def test_up_makes_everything_and_a_second_up_changes_nothing(
     assert (nothing.exit_code, nothing.statuses()) == (0, {"ok"})
 
 
+@pytest.mark.full
 def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
     make_lab: Make, libvirtd: libvirt.virConnect
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
         network.undefine()
 
 
+@pytest.mark.full
 def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) -> None:
     lab = make_lab(ONE)
     up = lab.json("up")
@@ -235,6 +237,7 @@ def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) ->
     assert lab.json("up").of("ready", "one")[0]["why"] is None
 
 
+@pytest.mark.full
 def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
     lab = make_lab(ONE)
     assert lab.json("up").exit_code == 0
@@ -308,6 +311,7 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     lab.path.write_text(changed, encoding="utf-8")
 
 
+@pytest.mark.full
 def test_a_host_that_does_not_get_there_says_where_it_hangs_and_the_others_go_on(make_lab: Make) -> None:
     lab = make_lab(SMALL)
     up = lab.json("up")

@@ -8,6 +8,8 @@ import re
 
 from labrun.runner.engine.lock import lab_lock
 from labrun.state import LabState
+import pytest
+
 from tests.labs import Answer, RunningLab
 
 HOSTS = [f"host0{number}" for number in range(5)]
@@ -74,6 +76,7 @@ def test_forwarding_switched_off_on_the_router(kvm_network_lab: RunningLab) -> N
     assert lab.json("verify").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_deleted_default_route(kvm_network_lab: RunningLab) -> None:
     lab = kvm_network_lab
     lab.guest("host01", "ip route del default")
@@ -96,6 +99,7 @@ def test_a_deleted_default_route(kvm_network_lab: RunningLab) -> None:
     assert lab.json("verify").exit_code == 0
 
 
+@pytest.mark.full
 def test_a_stopped_host(kvm_network_lab: RunningLab) -> None:
     lab = kvm_network_lab
     assert lab.json("stop", "--hosts", "host03").exit_code == 0

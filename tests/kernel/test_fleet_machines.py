@@ -71,6 +71,7 @@ def test_with_tls_a_machine_gets_a_certificate_of_its_own(lab: RunningLab, machi
     assert (list(machine.base.glob("certificates/*")), machine.pids()) == ([], [])
 
 
+@pytest.mark.full
 def test_a_machine_with_another_source_is_refused(lab: RunningLab, machine: FleetMachine) -> None:
     machine.have_installed()
     wheel = own_wheel()

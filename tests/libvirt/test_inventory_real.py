@@ -219,6 +219,7 @@ def test_sudo_that_is_refused_is_named(lab: RunningLab) -> None:
     assert code_of_exit == 4
 
 
+@pytest.mark.full
 def test_a_guest_that_is_switched_off_in_the_middle_is_unknown_and_comes_back(lab: RunningLab) -> None:
     code = """
         import threading, libvirt

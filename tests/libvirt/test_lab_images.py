@@ -94,6 +94,7 @@ def test_an_address_is_downloaded_by_up_alone_and_once(lab: _Lab, shelf: Shelf) 
     assert len(shelf.asked) == 1
 
 
+@pytest.mark.full
 def test_an_image_that_is_gone_is_not_brought_for_machines_that_are_there(lab: _Lab, tmp_path: Path) -> None:
     stored = f"{lab.name}.far"
     assert lab.run("up", "--no-wait").exit_code == 0

@@ -41,6 +41,7 @@ def write(lab: RunningLab, old: str, new: str) -> None:
     lab.path.write_text(LAB.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.full
 def test_a_disk_that_cannot_go_keeps_nothing_else_back(lab: RunningLab) -> None:
     write(lab, "memory: 64, disk: 1, disks: [1, 2]", "memory: 80, vcpus: 2, disk: 2, disks: [1]")
     why = f"from its next start on: memory, vcpus; {NEW}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -53,6 +54,8 @@ def _opened(address: str, files: Bundle | None) -> Client:
     # What Dask has to say about a connection, labrun says in its own words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
+        # Dask tries for all the time it has what is refused at once.
+        _knock(address)
         return Client(
             address,
             timeout=_SECONDS,
@@ -67,6 +70,11 @@ def _opened(address: str, files: Bundle | None) -> Client:
             step="engine",
             hint="`labrun fleet status` shows the fleet, `labrun fleet install` starts it",
         ) from error
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.partition("://")[2].rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
 
 
 def _why(error: BaseException) -> str:

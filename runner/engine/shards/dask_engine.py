@@ -218,12 +218,14 @@ class DaskEngine:
         client.close(timeout=2)
 
     def _asked(self, function: Any, *arguments: object) -> dict[str, Any]:
-        """Return what a function returns in each worker that answers, by address."""
-        if not self._workers or self._opened().status != "running":
+        """Return what a function returns in each worker that answers, by address.
+
+        One that has left is not asked: Dask would try to connect to it for a while.
+        """
+        there = sorted({*self._workers.values()} & {*self._left().values()})
+        if not there:
             return {}
-        asking = self._opened().run(
-            function, *arguments, workers=list(self._workers.values()), on_error="return"
-        )
+        asking = self._opened().run(function, *arguments, workers=there, on_error="return")
         return {address: answer for address, answer in asking.items() if not isinstance(answer, Exception)}
 
     def _opened(self) -> Client:

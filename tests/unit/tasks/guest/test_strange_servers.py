@@ -211,6 +211,7 @@ def test_a_real_http_server_is_named(sshd: LoopbackSshd) -> None:
     assert "does not speak SSH (it sent: " in caught.value.reason
 
 
+@pytest.mark.full
 def test_a_server_that_says_nothing_is_left_before_the_handshakes_time_is_up(
     sshd: LoopbackSshd,
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_server_that_says_nothing_is_left_before_the_handshakes_time_is_up(
     )
 
 
+@pytest.mark.full
 def test_a_slow_sshd_is_waited_for(sshd: LoopbackSshd) -> None:
     """An emulated guest may take seconds until its sshd says a word."""
 

@@ -111,6 +111,7 @@ def test_a_console_that_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(ours)
 
 
+@pytest.mark.full
 def test_a_script_without_an_end(line: Line, sudo: None, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(line, LOGIN, time.monotonic() + 90)
     with pytest.raises(ConnectionLostError, match="the script did not finish in time"):

@@ -26,6 +26,7 @@ from labrun.outcome import Status
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.commands.exec import run_command
 from labrun.runner.engine.budget import Budget, OnSignal
+from labrun.runner.engine.fleet import client
 from labrun.runner.engine.fleet.certificates import CONTROLLER, bundle
 from labrun.runner.engine.fleet.wheel import own_wheel
 from labrun.runner.engine.nornir import build_nornir, closing_connections, outcomes_of
@@ -307,7 +308,9 @@ def test_certificates_of_one_fleet_work(scene: Scene, tmp_path: Path) -> None:
         engine.close()
 
 
-def test_certificates_of_another_fleet_are_refused(tmp_path: Path) -> None:
+def test_certificates_of_another_fleet_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dask tries again and again, for as long as it may, to shake hands.
+    monkeypatch.setattr(client, "_SECONDS", 3)
     other = certificates(tmp_path / "other")
     with local_fleet(tmp_path, "a", tls=certificates(tmp_path / "own")) as running:
         stranger = DaskEngine("127.0.0.1", running.port, bundle(other, CONTROLLER))
@@ -315,6 +318,12 @@ def test_certificates_of_another_fleet_are_refused(tmp_path: Path) -> None:
             stranger.start()
         with pytest.raises(EngineError, match=f"no scheduler answers at 127.0.0.1:{running.port}"):
             DaskEngine("127.0.0.1", running.port).start()
+
+
+@pytest.mark.full
+def test_a_worker_with_certificates_of_another_fleet_does_not_join(tmp_path: Path) -> None:
+    other = certificates(tmp_path / "other")
+    with local_fleet(tmp_path, "a", tls=certificates(tmp_path / "own")) as running:
         address = f"tls://127.0.0.1:{running.port}"
         words = [str(tmp_path), address, "127.0.0.1", str(free_port()), "x", str(other)]
         with program("worker", tmp_path / "x.log", *words) as worker:
