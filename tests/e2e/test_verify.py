@@ -6,10 +6,10 @@ import json
 import os
 import re
 
-from labrun.runner.engine.lock import lab_lock
-from labrun.state import LabState
 import pytest
 
+from labrun.runner.engine.lock import lab_lock
+from labrun.state import LabState
 from tests.labs import Answer, RunningLab
 
 HOSTS = [f"host0{number}" for number in range(5)]
