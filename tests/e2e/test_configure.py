@@ -181,11 +181,14 @@ UP_MINE = (
             # test_nmcli.py changes profiles by hand, too.
             marks=pytest.mark.full,
         ),
-        {
-            "gate": "nmcli device modify eth0 ipv4.dns 10.125.0.9 >/dev/null",
-            "one": UP_MINE,
-            "two": f"chmod 644 {PROFILES}/labrun-right.nmconnection",
-        },
+        pytest.param(
+            {
+                "gate": "nmcli device modify eth0 ipv4.dns 10.125.0.9 >/dev/null",
+                "one": UP_MINE,
+                "two": f"chmod 644 {PROFILES}/labrun-right.nmconnection",
+            },
+            marks=pytest.mark.full,
+        ),
     ],
     ids=["by ip", "by nmcli con modify", "otherwise"],
 )
@@ -216,6 +219,7 @@ def test_a_dhcp_host_keeps_its_lease_and_gets_its_route_back(lab: RunningLab) ->
 PROPERTIES = 'ipv4.dns-search: "SEARCH", 802-3-ethernet.mtu: "1400", ipv6.method: disabled'
 
 
+@pytest.mark.full
 def test_properties_of_the_lab_file_reach_the_profile_and_leave_it_again(lab: RunningLab) -> None:
     line = f"{{networks: {{left: {{ipv4: 10.125.0.11, nmcli: {{{PROPERTIES}}}}}}}}}"
     with_one(lab, line.replace("SEARCH", "$(touch /tmp/was-run)")).json("configure", "--hosts", "one")

@@ -176,6 +176,7 @@ def lose(fleet: Fleet, token: str, act: Callable[[], object], losing: set[str]) 
     assert [starts(host) for host in HOSTS] == [1, 1]
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_leaves_its_host_unknown(running: Fleet) -> None:
     killed = running.machines[0]
     lose(running, "killed", killed.kill_worker, {"one of them"})

@@ -284,6 +284,7 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
     assert state("rivals") == before
 
 
+@pytest.mark.full
 def test_a_host_that_gets_another_address_is_followed(lab: RunningLab) -> None:
     moved = with_bad(lab, moves="networks: {left: 10.60.2.27}")
     up = moved.json("--hosts", "moves", "up")

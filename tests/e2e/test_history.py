@@ -59,6 +59,7 @@ def test_every_command_that_worked_on_the_lab_is_there(lab: RunningLab) -> None:
     assert all("10.64.1" in text for text in shown.values())
 
 
+@pytest.mark.full
 def test_the_difference_of_two_verifies_is_the_fault(lab: RunningLab) -> None:
     assert lab.json("verify").exit_code == 0
     again = lab.json("verify")

@@ -44,6 +44,7 @@ def processors(host: str) -> int:
     return int(inside(f"{NAME}-{host}", "nproc"))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor is all there are")
 def test_a_container_is_held_to_its_vcpus_and_takes_others_at_its_next_start(lab: RunningLab) -> None:
     every = processors("free")

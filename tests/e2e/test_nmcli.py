@@ -125,7 +125,7 @@ _PROPERTIES = [
 ]
 _NAMES = "addresses order routes routes6 table gateway dns mtu spellings words dhcp odd".split()  # noqa: SIM905
 # Each of these has another of its kind among the others.
-_FURTHER = ("routes6", "table", "mtu", "words", "dhcp", "order", "spellings", "gateway", "odd")
+_FURTHER = ("routes6", "table", "mtu", "words", "dhcp", "order", "spellings", "gateway", "odd", "routes")
 
 
 @pytest.mark.parametrize(

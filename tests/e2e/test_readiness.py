@@ -204,9 +204,8 @@ def tiny_image(name: str, sector: bytes, directory: Path) -> Iterator[None]:
             delete_volume(pool, volume)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "again" else pytest.param(name, marks=pytest.mark.full) for name in SECTORS]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", SECTORS)
 def test_a_machine_whose_disk_does_not_get_to_a_login(
     make_lab: Callable[[str], RunningLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

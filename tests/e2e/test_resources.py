@@ -60,6 +60,7 @@ def row(answer: Answer, section: str, name: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.full
 def test_every_host_knows_the_lab_s_names_even_after_a_restart(lab: RunningLab) -> None:
     assert lab.guest("one", "getent ahostsv4 gate", sudo=False).split()[0] == "10.62.8.254"
     lab.guest("one", "ping -c 1 -W 2 gate", sudo=False)

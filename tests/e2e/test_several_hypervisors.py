@@ -208,6 +208,7 @@ def test_machines_are_where_the_file_puts_them_and_reach_each_other(lab: Spannin
     }
 
 
+@pytest.mark.full
 def test_commands_ask_the_hypervisor_that_a_host_is_on(lab: SpanningLab, bed: Bed) -> None:
     net = lab.json("net")
     assert net.exit_code == 0, net.trouble()

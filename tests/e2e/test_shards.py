@@ -132,6 +132,7 @@ def starts(host: str) -> int:
     return inside(f"{NAME}-{host}", "cat /srv/starts 2>/dev/null || true").split().count("new")
 
 
+@pytest.mark.full
 def test_the_rows_are_those_of_threads(lab: RunningLab) -> None:
     changed = lab.json(*PROCESSES, "configure")
     assert changed.exit_code == 0, changed.trouble()

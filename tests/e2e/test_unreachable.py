@@ -338,7 +338,7 @@ def _until(terminal: int, text: bytes, seconds: float = 60.0) -> bytes:
     return shown
 
 
-@pytest.mark.parametrize("host", ["left", "apart"])
+@pytest.mark.parametrize("host", ["left", pytest.param("apart", marks=pytest.mark.full)])
 def test_a_console_is_logged_in_by_itself_and_ends_with_its_key(four: RunningLab, host: str) -> None:
     if host == "left":
         inside("e2e-inside-left", "echo lab:another | chpasswd")

@@ -50,6 +50,7 @@ def by_name(answer: Answer) -> dict[str, str]:
     return {row["name"]: row["status"] for row in answer.rows}
 
 
+@pytest.mark.full
 def test_with_tls_a_machine_gets_a_certificate_of_its_own(lab: RunningLab, machine: FleetMachine) -> None:
     machine.have_installed()
     init(lab, machine, "--tls", "--address", HERE)

@@ -56,6 +56,7 @@ def of_labrun(text: str) -> list[str]:
     return sorted(line.strip() for line in text.splitlines() if "labrun" in line or line in ("0", "1"))
 
 
+@pytest.mark.full
 def test_what_starts_with_the_hypervisor() -> None:
     with private_machine(with_images=True) as machine:
         (machine.folder / "lab.yaml").write_text(LAB, encoding="utf-8")

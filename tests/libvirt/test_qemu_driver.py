@@ -625,6 +625,7 @@ def test_the_probe_knows_a_machine_that_works(connection: Any) -> None:
     assert not [name for name in volume_names(find_pool(connection, image_pool())) if "probe" in name]
 
 
+@pytest.mark.full
 def test_the_verdict_on_kvm_is_kept(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[Any] = []
 
