@@ -71,7 +71,7 @@ def test_what_the_file_leaves_alone_is_no_section() -> None:
     small = lab([network("n", "10.0.0.0/24")], [plain])
     assert Hosts().desired(small, replace(plain, hosts_file=False)) is None
     assert Hostname().desired(small, plain) is None
-    own = FileSpec("/etc/hostname", "other\n")
+    own = FileSpec("/etc/hostname", b"other\n")
     assert Hostname().desired(small, replace(plain, machine=MADE, files=(own,))) is None
 
 
