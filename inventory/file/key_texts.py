@@ -144,7 +144,10 @@ TEXTS: Final[dict[str, dict[str, Text]]] = {
             "NICs in order, by name: an address, `dhcp`, `none`, or a mapping.",
             {"network1": "172.16.0.11", "network2": "dhcp"},
         ),
-        "hostname": ("The machine's own hostname; without it the name stays.", "web.lab.test"),
+        "hostname": (
+            "The machine's own hostname; without it the host's name, and an existing machine keeps its own.",
+            "web.lab.test",
+        ),
         "address": ("Where an existing machine answers, which labrun did not create.", "192.0.2.7"),
         "ssh_keys": (
             "Public keys for this host, added to those of its groups and of the top level.",

@@ -79,7 +79,8 @@ def _nornir_hosts(lab: Lab, located: _Locations, state: LabState | None, *, with
 
 
 def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
-    names = _ansible_names([name for host in lab.hosts.values() for name in group_names(lab, host)])
+    groups = [name for host in lab.hosts.values() for name in group_names(lab, host)]
+    names = _ansible_names(lab.hosts, groups)
     hosts: dict[str, JsonValue] = {}
     members: dict[str, list[str]] = {}
     for host in lab.hosts.values():
@@ -95,9 +96,12 @@ def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
     return yaml_text({"all": {"hosts": hosts, "children": children}})
 
 
-def _ansible_names(groups: Iterable[str]) -> Mapping[str, str]:
-    """Return a valid and unique name for each group: Ansible allows letters, digits and underscores."""
-    taken = {"all", "ungrouped", "labrun_unreachable"}
+def _ansible_names(hosts: Iterable[str], groups: Iterable[str]) -> Mapping[str, str]:
+    """Return a valid and unique name for each group: Ansible allows letters, digits and underscores.
+
+    None of them is a host's: Ansible has one space of names for both.
+    """
+    taken = {"all", "ungrouped", "labrun_unreachable", *hosts}
     names: dict[str, str] = {}
     for group in dict.fromkeys(groups):
         base = re.sub(r"\W", "_", group, flags=re.ASCII)

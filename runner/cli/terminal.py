@@ -33,7 +33,9 @@ FILE_WIDTH = 120
 _TERMINAL_WIDTH, _LINES = 80, 24
 
 # C0, DEL and C1 except newline and tab: guest output must not move the cursor.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 # The only sequences that labrun itself sends: colours, bold, dim and underlined. None of them hides text.

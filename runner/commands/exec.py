@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import replace
 
 import click
 from nornir.core.task import Result, Task
 
 from labrun.outcome import Outcome, Status
+from labrun.ports import Completed
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -18,6 +20,7 @@ from labrun.runner.engine.channels import channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 from labrun.tasks.guest.inside import OPENER
+from labrun.tasks.guest.output import MOST_BYTES
 
 _SECONDS = 60.0
 
@@ -25,14 +28,20 @@ _SECONDS = 60.0
 def run_command(task: Task, script: str, timeout: float) -> Result:
     """Run a script as the login user, or as root by the way in the host's data. The result is one Outcome.
 
-    It is failed on a non-zero exit status.
+    It is failed on a non-zero exit status, unknown for a command that was cut off because it wrote too much.
     """
     from labrun.tasks.guest.inside import host_transport
+    from labrun.tasks.guest.output import TooMuchOutputError
 
     host = task.host.name
     report(host, "running")
     began = time.monotonic()
-    done = host_transport(task.host).run(script, timeout=timeout)
+    try:
+        done = host_transport(task.host).run(script, timeout=timeout)
+    except TooMuchOutputError as error:
+        row = replace(_cut_off(host, script, error.kept), seconds=time.monotonic() - began)
+        report(host, "failed")
+        return Result(host=task.host, result=row, failed=True)
     failed = done.exit_status != 0
     errors = done.stderr.strip()
     why = f"exit status {done.exit_status}" + (f": {errors}" if errors else "")
@@ -47,6 +56,23 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
     )
     report(host, "failed" if failed else "done")
     return Result(host=task.host, result=row, failed=failed)
+
+
+def _cut_off(host: str, script: str, kept: Completed) -> Outcome:
+    """Return the row of a command that was cut off: the whole lines that it had written, and what to do."""
+    shown = kept.stdout or kept.stderr
+    lines, newline, _ = shown.rpartition("\n")
+    actual = lines if newline else shown
+    stream = "its output" if kept.stdout else "its error output"
+    return Outcome(
+        host,
+        "exec",
+        script,
+        Status.UNKNOWN,
+        actual=actual,
+        why=f"cut off: it wrote more than {MOST_BYTES // 1024**2} MiB, and how it ended is unknown; here are"
+        f" the first {len(actual.encode())} bytes of {stream}. Let it write to a file there, or print less",
+    )
 
 
 @verb("exec", passthrough=True, recorded=True)

@@ -13,6 +13,7 @@ from labrun.outcome import Outcome
 from labrun.runner.cli.document import reason_of
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.cli.terminal import printable
 from labrun.runner.views.table import summary
 from labrun.runner.watching.state import Change, Key
 
@@ -21,6 +22,8 @@ __all__ = ["ERROR", "INFO", "NOTICE", "SOCKET", "WARNING", "encoded", "entries",
 SOCKET = Path("/run/systemd/journal/socket")
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # PRIORITY, as in syslog
 _PRIORITIES = {0: INFO, 3: WARNING}
+# An entry is one datagram, whose size the kernel limits: what a guest says must not keep it from arriving.
+_LONGEST = 4096
 
 
 def is_journal(stream: str | None = None) -> bool:
@@ -66,7 +69,7 @@ def entries(
     else:
         message = summary(report.outcomes, invocation.seconds)
     yield {
-        "MESSAGE": f"{lab}: {message}",
+        "MESSAGE": _in_line(f"{lab}: {message}"),
         "PRIORITY": _PRIORITIES.get(report.exit_code, ERROR),
         **shared,
         "LABRUN_EXIT_CODE": report.exit_code,
@@ -76,14 +79,20 @@ def entries(
 def _of_change(lab: str, change: Change, row: Outcome | None) -> dict[str, str | int]:
     host, section, name = change.key
     fields: dict[str, str | int] = {
-        "MESSAGE": f"{lab}: {_what(change.key)}: {change.after or 'ok'}{_seen(row)}",
+        "MESSAGE": _in_line(f"{lab}: {_what(change.key)}: {change.after or 'ok'}{_seen(row)}"),
         "PRIORITY": WARNING if change.after is not None else NOTICE,
         "LABRUN_HOST": host,
         "LABRUN_SECTION": section,
-        "LABRUN_NAME": name,
+        "LABRUN_NAME": _in_line(name),
         "LABRUN_STATUS": change.after or "ok",
     }
     return {**fields, "LABRUN_BEFORE": change.before or "ok"}
+
+
+def _in_line(text: str) -> str:
+    """Return text of a guest as one bounded line: journalctl shows what has control characters as a blob."""
+    line = printable(text[:_LONGEST]).replace("\n", " ")
+    return line if len(line) < _LONGEST else line[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _what(key: Key) -> str:

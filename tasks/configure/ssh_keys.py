@@ -2,6 +2,7 @@
 
 A key that somebody else put there is named and left alone, unless the lab file says ``exclusive: true``. The
 lab's own key stays in any case. A key is known by its type and blob, whatever options and comment it has.
+That holds for every account of the machine, whoever made it; what the lab file's ``files`` hold is wanted.
 On an existing machine, which has keys of its own, other keys are neither named nor removed.
 """
 
@@ -16,7 +17,15 @@ from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.sshd_profiles import login_user
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.facts.applied import read_applied
-from labrun.tasks.guest.facts.authorized_keys import Account, Key, accounts, keys_in, probe, seeded_keys
+from labrun.tasks.guest.facts.authorized_keys import (
+    Account,
+    Key,
+    accounts,
+    has_more_accounts,
+    keys_in,
+    probe,
+    seeded_keys,
+)
 from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.item import Item, Words
@@ -25,6 +34,8 @@ from labrun.tasks.state.sections import SSH_KEYS
 __all__ = ["SshKeys"]
 
 _IN = "authorized"
+# An account without keys costs no process, but a hostile host may have any number.
+_MOST_OTHERS = 200
 
 
 class SshKeys:
@@ -42,6 +53,7 @@ class SshKeys:
             "files": " ".join((host.sshd or {}).get("authorizedkeysfile", ())),
             "exclusive": host.exclusive,
             **({"existing": True} if host.machine is None else {}),
+            **({"declared": [file.path for file in host.files]} if host.files else {}),
         }
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -50,7 +62,8 @@ class SshKeys:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Ask sshd which files it reads, and read them; also what was put there by labrun."""
-        return (probe(want["user"], want["files"]), APPLIED)
+        others = 0 if want.get("existing") else _MOST_OTHERS
+        return (probe(want["user"], want["files"], others), APPLIED)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that are missing, and those that sshd accepts although the lab file lacks them."""
@@ -65,6 +78,9 @@ class SshKeys:
         # Root's keys on an existing machine are not labrun's to look at, unless it logs in as root.
         for account in (login,) if want.get("existing") else found.values():
             items.extend(judge.surplus(account, edits))
+        if has_more_accounts(facts):
+            why = f"it has more than {_MOST_OTHERS} accounts: whose keys the others accept is not known"
+            items.append(Item("accounts", have={"": "too many"}, left=why))
         return SectionPlan(
             self.section,
             tuple(items),
@@ -146,6 +162,7 @@ class _Judge:
         self._exclusive: bool = want["exclusive"]
         self._existing = bool(want.get("existing"))
         self._set = frozenset(want["sshd"])
+        self._declared = frozenset(want.get("declared", ()))
         self._wanted = _wanted(want)
         self._given = seeded_keys(facts)
         self._own = {key for key in self._given if key.comment == self._comment}
@@ -172,6 +189,8 @@ class _Judge:
         """Yield the accepted keys beyond those of the lab file."""
         allowed: Collection[Key] = {*self._wanted, *self._own}
         for key, where in _places(account).items():
+            if account.other and self._declared.issuperset(where):
+                continue
             if key in allowed or (not where and "authorizedkeyscommand" in self._set):
                 continue
             if self._existing and not (where and self._is_given(account.user, key)):

@@ -26,7 +26,7 @@ from labrun.tasks.guest.facts.sshd import (
 )
 from labrun.tasks.guest.facts.units import boot_probe, no_start
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
-from labrun.tasks.state.item import Item, Words
+from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Sshd", "render"]
@@ -136,9 +136,7 @@ class Sshd:
         ways_in = opened(closed, effective, blocks, elsewhere)
         items += (*judge.surplus(wanted), *ways_in, *_at_boot(facts))
         if reason := _unread(facts):
-            # What is effective holds or not all the same.
-            refused = (replace(item, refused=reason) for item in items)
-            return SectionPlan(self.section, tuple(refused))
+            return SectionPlan(self.section, tuple(_without_drop_in(item, reason) for item in items))
         if faults:
             culprits = ", ".join(
                 sorted({setting.keyword for setting in wanted.settings if setting.key in faults})
@@ -214,6 +212,13 @@ def _unread(facts: Facts) -> str | None:
     if _INCLUDES.search(facts.files.get(MAIN, "")):
         return None
     return f"{MAIN} does not include sshd_config.d, so a drop-in would not be read"
+
+
+def _without_drop_in(item: Item, why: str) -> Item:
+    """Return the item where no drop-in is read: what holds by itself holds, the rest cannot be written."""
+    if item.state in ("ok", "change") and item.have == item.want and item.words.actual == item.expected:
+        return replace(item, later=NOTHING, seen=NOTHING)
+    return replace(item, refused=item.refused or why)
 
 
 def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:

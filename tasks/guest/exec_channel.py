@@ -75,7 +75,7 @@ class ChannelIO:
         """
         moved = self._send()
         moved = self._receive() or moved
-        require_size(len(self.out) + len(self.err), self.most)
+        require_size(len(self.out) + len(self.err), self.most, out=self.out, err=self.err)
         return moved
 
     def _send(self) -> bool:

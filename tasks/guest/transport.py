@@ -89,6 +89,7 @@ class SshTransport:
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
         from labrun.tasks.guest.exec_channel import Greeting, run_script
+        from labrun.tasks.guest.output import TooMuchOutputError
         from labrun.tasks.guest.persistent_shell import PersistentShell
 
         # Root needs no sudo, and an existing machine may have none.
@@ -96,7 +97,11 @@ class SshTransport:
         if not (sudo and self._keeps_shell):
             greeting = Greeting()
             text = greeting.script + wrapped(script)
-            return greeting.taken_out(run_script(transport, command, text, deadline=deadline))
+            try:
+                return greeting.taken_out(run_script(transport, command, text, deadline=deadline))
+            except TooMuchOutputError as error:
+                error.kept = greeting.taken_out(error.kept)
+                raise
         if self._root is None or not self._root.is_open:
             self._root = PersistentShell(transport, command)
         return self._root.run(script, deadline=deadline)

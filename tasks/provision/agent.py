@@ -110,7 +110,7 @@ class AgentTransport:
         signal = as_integer(status.get("signal", 0), _WHAT)
         code = as_integer(status["exitcode"], _WHAT) if "exitcode" in status else 128 + signal
         out, err = _decoded(status, "out-data"), _decoded(status, "err-data")
-        require_size(len(out) + len(err))
+        require_size(len(out) + len(err), out=out, err=err)
         return Completed(code, out, err, seconds)
 
     def _kill(self, pid: int) -> None:

@@ -249,7 +249,7 @@ class _Shell:
             sums = self._answer("end")
             data = _decoded(self._before)
             if data is not None and sums.split()[:1] == [hashlib.sha256(data).hexdigest()]:
-                require_size(len(data))
+                require_size(len(data), out=data)
                 return data.decode(errors="replace")
         raise ConnectionLostError(
             "what came over the console is garbled", host=self._line.host, step="console"

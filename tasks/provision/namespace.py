@@ -135,7 +135,8 @@ def _conversation(
                     ready.unregister(stream)
                     continue
                 taken[stream] += data
-                require_size(sum(map(len, taken.values())))
+                out, err = taken[process.stdout], taken[process.stderr]
+                require_size(len(out) + len(err), out=out, err=err)
     return bytes(taken[process.stdout]), bytes(taken[process.stderr])
 
 

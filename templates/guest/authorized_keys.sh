@@ -1,6 +1,6 @@
 # Read the keys that sshd takes from the login user, from root, and from former login users.
-# Values: login meant seed made. Needs sshd_login, sshd_files, sshd_asked and keys_files. meant has the words
-# of AuthorizedKeysFile by the lab file.
+# Values: login meant seed made most_others. Needs sshd_login, sshd_files, sshd_asked and keys_files. meant has the words
+# of AuthorizedKeysFile by the lab file. The files of all other accounts are read too, of most_others at most.
 nl='
 '
 
@@ -37,6 +37,22 @@ case $nl$entries in
 *) entry=$(getent passwd "$1");;
 esac
 }
+# Whether any of the files is there.
+has_files() {
+files_there=1
+set -f
+IFS=$nl
+for path in $files; do [ ! -f "$path" ] || files_there=0; done
+unset IFS
+set +f
+return $files_there
+}
+# Whether an account of the system that nobody logs in to: with Match blocks, each costs a process of sshd's.
+is_idle() {
+[ -n "$blocks" ] || return 1
+home=${1#*:*:*:*:*:} home=${home%%:*}
+case ${1##*:} in */nologin | */false | */sync) [ ! -e "$home/.ssh" ];; *) return 1;; esac
+}
 keys_of() {
 user=$1
 entry_of "$user" || return
@@ -48,6 +64,7 @@ if [ -z "$settings" ] || { [ -n "$blocks" ] && [ "$user" != "$login" ]; }; then 
 setting authorizedkeysfile
 files_in "$value"
 files=$listed wanted='' done_paths=''
+[ -z "$other" ] || { has_files && frame "keys-other $user yes"; } || return 0
 [ -z "$meant" ] || [ "$user" != "$login" ] || { files_in "$meant"; wanted=$listed; }
 state "keys-files $user" "$files"
 [ -z "$wanted" ] || state "keys-meant $user" "$wanted"
@@ -59,6 +76,7 @@ done <<paths
 $files
 $wanted
 paths
+[ -z "$other" ] || return 0
 setting trustedusercakeys
 [ "$value" = none ] || frame "keys-ca $user $value"
 setting authorizedkeyscommanduser
@@ -66,7 +84,7 @@ as=$value
 setting authorizedkeyscommand
 [ "${value:-none}" = none ] || ( printed_for "$value" )
 }
-settings=$sshd_settings ended=0
+settings=$sshd_settings ended=0 other=''
 # Of the data of the first boot only what is public: the users, and the keys that labrun gave them.
 first='' given=''
 if [ -e "$seed" ]; then
@@ -89,3 +107,12 @@ case $asked in *" $each "*) continue;; esac
 asked="$asked$each "
 keys_of "$each"
 done
+[ "$most_others" -eq 0 ] || while IFS= read -r entries; do
+name=${entries%%:*}
+case $name in '' | *[!A-Za-z0-9._+-]*) continue;; esac
+case $asked in *" $name "*) continue;; esac
+! is_idle "$entries" || continue
+[ "$most_others" -gt 0 ] || { frame keys-more yes; break; }
+most_others=$((most_others - 1)) other=yes asked="$asked$name "
+keys_of "$name"
+done </etc/passwd

@@ -81,6 +81,27 @@ def test_every_host_knows_the_lab_s_names_even_after_a_restart(lab: RunningLab) 
     assert configured(with_one(lab, "hostname: one")) == {("hosts", "/etc/hosts"), ("hostname", "hostname")}
 
 
+@pytest.mark.full
+def test_a_machine_of_labrun_s_keeps_its_host_s_name(lab: RunningLab) -> None:
+    lab.guest("gate", "hostname other")
+    lab.guest("one", "echo other >/etc/hostname")
+    drifted = lab.json("drift")
+    shown = [(r["host"], r["status"], r["expected"], r["actual"]) for r in drifted.of("hostname")]
+    assert (drifted.exit_code, shown) == (
+        3,
+        [
+            ("gate", "drifted", "gate", "other (gate after a reboot)"),
+            ("one", "drifted", "one", "one (other after a reboot)"),
+        ],
+    ), drifted.trouble()
+    fixed = lab.json("configure", "--only", "hostname")
+    assert [(r["host"], r["status"]) for r in fixed.rows] == [("gate", "changed"), ("one", "changed")]
+    again = lab.json("configure", "--only", "hostname")
+    assert (again.exit_code, again.statuses()) == (0, {"skipped"}), again.trouble()
+    for host in ("gate", "one"):
+        assert lab.guest(host, "hostname; cat /etc/hostname").split() == [host, host]
+
+
 def test_units_start_and_stop_now_and_at_boot(lab: RunningLab) -> None:
     on = with_one(lab, "services: {nftables: {enabled: true, running: true}, ssh: running, nope: disabled}")
     assert configured(on) == {("services", "nftables")}

@@ -75,6 +75,7 @@ def test_keys_are_followed_and_strangers_are_named(make_lab: Make, tmp_path: Pat
     line = mallory.with_suffix(".pub").read_text().strip()
     lab.guest("one", f"echo 'restrict,pty {line}' >>/home/lab/.ssh/authorized_keys")
     lab.guest("one", f"install -d -m 700 /root/.ssh; echo '{line}' >>/root/.ssh/authorized_keys")
+    lab.guest("one", f"useradd -m eve; install -d -o eve ~eve/.ssh; echo '{line}' >~eve/.ssh/authorized_keys")
     found = {}
     for verb, code in (("configure", 0), ("verify", 1), ("drift", 3)):
         answer = lab.json(verb)
@@ -82,15 +83,16 @@ def test_keys_are_followed_and_strangers_are_named(make_lab: Make, tmp_path: Pat
         found[verb] = [(row["name"].split()[0], row["status"]) for row in answer.of("ssh_keys")][1:]
         assert all("neither the lab file nor labrun put it there" in row["why"] for row in answer.bad())
     assert found == {
-        "configure": [("lab", "warning"), ("root", "warning")],
-        "verify": [("lab", "failed"), ("root", "failed")],
-        "drift": [("lab", "drifted"), ("root", "drifted")],
+        "configure": [(user, "warning") for user in ("lab", "root", "eve")],
+        "verify": [(user, "failed") for user in ("lab", "root", "eve")],
+        "drift": [(user, "drifted") for user in ("lab", "root", "eve")],
     }
     assert gets_in(mallory)
+    assert gets_in(mallory, "eve")
     write(lab, bob, exclusive=True)
     answer = lab.json("configure")
     assert answer.exit_code == 0, answer.trouble()
-    assert (gets_in(mallory), gets_in(bob)) == (False, True)
+    assert (gets_in(mallory), gets_in(mallory, "eve"), gets_in(bob)) == (False, False, True)
     assert lab.json("configure").statuses() == {"ok"}
     assert lab.json("drift").exit_code == 0
 

@@ -14,7 +14,17 @@ from labrun.tasks.guest.facts.sshd import asked
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
-__all__ = ["GIVEN", "USERS", "Account", "Key", "accounts", "keys_in", "probe", "seeded_keys"]
+__all__ = [
+    "GIVEN",
+    "USERS",
+    "Account",
+    "Key",
+    "accounts",
+    "has_more_accounts",
+    "keys_in",
+    "probe",
+    "seeded_keys",
+]
 
 GIVEN = "/var/lib/labrun/given-keys"
 """The public keys that labrun put in after the first boot and without a login, one a line."""
@@ -61,7 +71,8 @@ class Account:
     ``files`` are the paths in sshd's order, ``meant`` those that the lab file names for it, ``keys`` the
     content of all that exist. ``printed`` are the keys of a command, ``command`` names it; ``by_key`` is a
     command that is asked about each key, so that its keys cannot be listed. ``signers`` is a file of keys
-    whose certificates sshd accepts. ``fault`` says why nothing of this is known.
+    whose certificates sshd accepts. ``fault`` says why nothing of this is known. ``other`` = labrun never
+    logged in as this user: only the files are known, and only if there are any.
     """
 
     user: str
@@ -73,6 +84,7 @@ class Account:
     by_key: str = ""
     signers: str = ""
     fault: str = ""
+    other: bool = False
 
 
 def keys_in(text: str) -> Iterator[Key]:
@@ -120,8 +132,8 @@ def _is_key(kind: str, blob: str) -> bool:
     return data[:4] == len(name).to_bytes(4, "big") and data[4 : 4 + len(name)] == name
 
 
-def probe(user: str, meant: str) -> Probe:
-    """Read the keys of the login user, of root and of former login users.
+def probe(user: str, meant: str, others: int = 0) -> Probe:
+    """Read the keys of the login user, of root and of former login users, and of ``others`` further accounts.
 
     ``meant`` is the value of AuthorizedKeysFile in the lab file, empty if it has none.
     """
@@ -130,6 +142,7 @@ def probe(user: str, meant: str) -> Probe:
         "meant": meant,
         "seed": _SEED,
         "made": USERS,
+        "most_others": others,
     }
     script = assigned(values) + guest_script("keys_files") + guest_script("authorized_keys")
     return Probe((GIVEN,), f"(\n{script})\n", after=(asked(user),))
@@ -170,7 +183,13 @@ def _account(user: str, output: Captured, facts: Facts) -> Account:
         command,
         facts.word(f"keys-by-key {user}") or "",
         facts.word(f"keys-ca {user}") or "",
+        other=facts.word(f"keys-other {user}") is not None,
     )
+
+
+def has_more_accounts(facts: Facts) -> bool:
+    """Tell whether there are accounts that were not asked about."""
+    return facts.word("keys-more") is not None
 
 
 def seeded_keys(facts: Facts) -> tuple[Key, ...]:

@@ -210,6 +210,13 @@ def test_groups_whose_ansible_names_would_be_one_stay_apart(lab: Lab, located: d
     assert children["a_b_2"] == {"hosts": {"host01": {}}}
 
 
+def test_no_ansible_group_has_a_host_s_name(lab: Lab, located: dict[str, Located]) -> None:
+    hosts = {**lab.hosts, "host00": replace(lab.hosts["host00"], groups=("host01", "b"))}
+    children = yaml.safe_load(export(replace(lab, hosts=hosts), located, None, "ansible"))["all"]["children"]
+    assert not set(children) & set(hosts)
+    assert children["host01_2"] == children["b"] == {"hosts": {"host00": {}}}
+
+
 # Through jump hosts it logs in too: below.
 @pytest.mark.full
 def test_ansible_logs_in_with_it(loop: Lab, tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_the_stream_that_systemd_names_is_known(tmp_path: Path, monkeypatch: pyt
         assert not is_journal()
 
 
+def test_what_a_guest_says_cannot_hide_an_entry_or_look_like_another() -> None:
+    hostile = "x\ndemo: 5 ok\r\x1b[2J\0\u202e" + "y" * 10_000_000
+    key = ("gate", "ssh_keys", hostile)
+    rows = [Outcome(*key, Status.DRIFTED, expected="1", actual=hostile)]
+    first, last = entries(
+        Report("demo", rows), Invocation("drift"), "demo", [Change(key, None, Status.DRIFTED)]
+    )
+    assert len(encoded(first)) < 20_000
+    for field in ("MESSAGE", "LABRUN_NAME"):
+        assert str(first[field]).isprintable()
+        assert str(first[field]).endswith("y\N{HORIZONTAL ELLIPSIS}")
+    assert str(first["MESSAGE"]).startswith("demo: gate: ssh_keys x demo: 5 ok\\x0d\\x1b[2J\\x00\\u202ey")
+    assert str(last["MESSAGE"]).startswith("demo: 1 drifted in ")
+
+
 def test_a_run_is_one_entry_and_each_change_another() -> None:
     rows = [
         Outcome(*KEY, Status.DRIFTED, expected="1", actual="0"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from labrun.inventory.model import FileSpec, Machine
 from labrun.outcome import Status
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import PATH, Hosts, lab_names
@@ -22,6 +23,7 @@ BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undo
 BLOCK = f"{BEGIN}\n10.0.0.1 a\n10.0.0.2 b\n# END labrun\n"
 WANT = {"entries": [["10.0.0.1", "a"], ["10.0.0.2", "b"]]}
 LOCAL = "127.0.0.1 localhost\n"
+MADE = Machine("debian-12", 256, 1, 10)
 
 
 def test_a_name_gets_the_address_on_the_network_that_both_are_on_else_the_first() -> None:
@@ -69,7 +71,16 @@ def test_what_the_file_leaves_alone_is_no_section() -> None:
     small = lab([network("n", "10.0.0.0/24")], [plain])
     assert Hosts().desired(small, replace(plain, hosts_file=False)) is None
     assert Hostname().desired(small, plain) is None
-    assert Hostname().desired(small, replace(plain, hostname="x")) == {"value": "x"}
+    own = FileSpec("/etc/hostname", b"other\n")
+    assert Hostname().desired(small, replace(plain, machine=MADE, files=(own,))) is None
+
+
+def test_a_machine_that_labrun_made_has_its_host_s_name_unless_the_file_says_another() -> None:
+    plain = host("one", {"n": "10.0.0.1/24"})
+    small = lab([network("n", "10.0.0.0/24")], [plain])
+    made = replace(plain, machine=MADE)
+    assert Hostname().desired(small, made) == {"value": "one", "given": True}
+    assert Hostname().desired(small, replace(made, hostname="x")) == {"value": "x"}
 
 
 def plan(text: str | None) -> SectionPlan:
@@ -180,6 +191,39 @@ def test_a_hostname_holds_now_and_after_a_reboot(
     assert (item.state, item.actual, (item.diff or "").splitlines()) == ("change", actual, diff)
     assert only(names("uno", "uno\n")).state == "ok"
     assert names("uno", "uno\n").apply == ""
+
+
+GIVEN = {"value": "one", "given": True}
+
+
+def given(running: str, static: str | None) -> SectionPlan:
+    files = {"/proc/sys/kernel/hostname": f"{running}\n"}
+    return Hostname().plan(GIVEN, Facts(files | ({} if static is None else {"/etc/hostname": static})))
+
+
+@pytest.mark.parametrize(("running", "static"), [("one", "one\n"), ("ONE", "# mine\none.lab.test\n")])
+def test_the_name_that_labrun_gave_a_machine_has_no_row_while_it_holds(running: str, static: str) -> None:
+    assert given(running, static) == SectionPlan("hostname")
+    assert (Hostname().names(GIVEN), Hostname().explain(GIVEN)) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("running", "static", "actual", "diff"),
+    [
+        ("one", "two\n", "one (two after a reboot)", "-two\n+one"),
+        ("one", None, "one (not kept across a reboot)", "+one"),
+        ("two", "one\n", "two (one after a reboot)", "-two\n+one"),
+        ("oneself", "oneself\n", "oneself", "-oneself\n+one"),
+    ],
+)
+def test_another_name_than_labrun_gave_is_a_difference_and_is_put_right(
+    running: str, static: str | None, actual: str, diff: str
+) -> None:
+    section = given(running, static)
+    item = only(section)
+    assert (item.state, item.expected, item.actual, item.diff) == ("change", "one", actual, diff)
+    assert "set_hostname one" in section.apply
+    assert section.commands == ("hostnamectl set-hostname one",)
 
 
 def test_a_unified_diff_tells_a_last_line_without_its_end() -> None:

@@ -233,9 +233,10 @@ def sshd(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(sshd: Path, config: str, meant: str = "") -> Facts:
+def asked(sshd: Path, config: str, meant: str = "", others: int = 0) -> Facts:
     (sshd / "sshd_config").write_text(f"HostKey {sshd}/key\n{config}")
-    text = gather_script([probe("root", meant)], "mark").replace("/run/sshd.pid", str(sshd / "none"))
+    text = gather_script([probe("root", meant, others)], "mark").replace("/run/sshd.pid", str(sshd / "none"))
+    text = text.replace("/etc/passwd", str(sshd / "passwd"))
     text = text.replace("/etc/ssh/sshd_config", str(sshd / "sshd_config"))
     done = subprocess.run(
         ["/bin/sh", "-c", f"PATH={sshd}/bin:$PATH\n{text}"], capture_output=True, text=True, check=True
@@ -259,6 +260,51 @@ def test_the_files_are_those_that_sshd_reads_for_the_user(sshd: Path) -> None:
     match = "AuthorizedKeysFile /nowhere\nMatch User root\n  AuthorizedKeysFile /elsewhere/%U\n"
     (account,) = accounts(asked(sshd, match, "/meant/%u"))
     assert (account.files, account.meant) == (("/elsewhere/0",), ("/meant/root",))
+
+
+def account_lines(sshd: Path, **shells: str) -> None:
+    """Write a list of accounts, each with a key in its home and the shell given."""
+    lines = ["root:x:0:0:root:/root:/bin/bash", "lp:x:7:7:lp:/nonexistent:/usr/sbin/nologin"]
+    for user, shell in shells.items():
+        home = sshd / user / ".ssh"
+        home.mkdir(parents=True)
+        (home / "authorized_keys").write_text(f"{A} {user}\n")
+        lines.append(f"{user}:x:0:0:{user}:{home.parent}:{shell}")
+    (sshd / "passwd").write_text("\n".join(lines) + "\n")
+
+
+# With Match blocks sshd is asked about each user.
+@pytest.mark.parametrize("match", ["", "Match User nobody-at-all\n  X11Forwarding no\n"])
+@pytest.mark.skipif(SSHD is None, reason="no OpenSSH here")
+@AS_ROOT
+def test_keys_of_accounts_that_somebody_added_are_found_and_drift(sshd: Path, match: str) -> None:
+    account_lines(sshd, bob="/bin/bash", tunnel="/usr/sbin/nologin")
+    found = asked(sshd, f"AuthorizedKeysFile .ssh/authorized_keys\n{match}", others=9)
+    assert [(each.user, each.other) for each in accounts(found)] == [
+        ("root", False),
+        ("bob", True),
+        ("tunnel", True),
+    ]
+    files = {user: f"{sshd}/{user}/.ssh/authorized_keys" for user in ("bob", "tunnel")}
+    wanted = want(user="root")
+    rows = {key: item for key, item in items(wanted, found).items() if not key.startswith("root ")}
+    assert set(rows) == {name(A, "bob"), name(A, "tunnel")}
+    assert rows[name(A, "bob")].actual == f"ssh-ed25519 bob in {files['bob']}"
+    assert {verdict(item, None, asked=False).status for item in rows.values()} == {Status.DRIFTED}
+    assert name(A, "bob") not in items({**wanted, "declared": [files["bob"]]}, found)
+    assert name(A, "bob") not in items(want(A, user="root"), found)
+    assert [each.user for each in accounts(asked(sshd, f"{match}"))] == ["root"]
+
+
+@pytest.mark.skipif(SSHD is None, reason="no OpenSSH here")
+@AS_ROOT
+def test_of_too_many_accounts_it_is_said_that_the_rest_is_unknown(sshd: Path) -> None:
+    account_lines(sshd, bob="/bin/bash", eve="/bin/bash")
+    found = asked(sshd, "AuthorizedKeysFile .ssh/authorized_keys\n", others=2)
+    assert [each.user for each in accounts(found)] == ["root", "bob"]
+    assert items(want(user="root"), found)["accounts"].why == (
+        "it has more than 200 accounts: whose keys the others accept is not known"
+    )
 
 
 @pytest.mark.skipif(SSHD is None or shutil.which("runuser") is None, reason="no OpenSSH or runuser here")

@@ -24,7 +24,6 @@ from nornir_netmiko.tasks import netmiko_send_command
 
 from labrun.errors import (
     AuthenticationError,
-    CommandError,
     ConnectionLostError,
     HostKeyError,
     UnreachableError,
@@ -133,12 +132,19 @@ def test_the_deadline_of_the_run_cuts_a_longer_timeout(transport: SshTransport) 
 
 
 def test_a_stream_that_never_ends_is_cut_off(transport: SshTransport) -> None:
-    from labrun.tasks.guest.exec_channel import run_script
+    from labrun.tasks.guest.exec_channel import Greeting, run_script
+    from labrun.tasks.guest.output import TooMuchOutputError
 
     opened = transport.login.transport
     assert opened is not None
-    with pytest.raises(CommandError, match=r"^script: the script wrote more than 100000 bytes"):
-        run_script(opened, "sh -s", "yes\n", deadline=time.monotonic() + 60, most=100_000)
+    greeting = Greeting()
+    script = f"{greeting.script}echo first >&2; yes\n"
+    with pytest.raises(
+        TooMuchOutputError, match=r"^script: the script wrote more than 100000 bytes"
+    ) as caught:
+        run_script(opened, "sh -s", script, deadline=time.monotonic() + 60, most=100_000)
+    kept = greeting.taken_out(caught.value.kept)
+    assert (kept.stdout[:4], len(kept.stdout) > 90_000, kept.stderr) == ("y\ny\n", True, "first\n")
 
 
 def test_a_killed_shell_leaves_the_state_unknown(transport: SshTransport) -> None:
