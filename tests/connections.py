@@ -16,5 +16,5 @@ def connections_to(port: int, pid: int | None = None) -> int:
     found = 0
     for descriptor in Path("/proc", str(pid or os.getpid()), "fd").iterdir():
         with suppress(OSError):  # closed meanwhile
-            found += os.readlink(descriptor) in sockets
+            found += str(descriptor.readlink()) in sockets
     return found

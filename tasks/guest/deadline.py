@@ -25,8 +25,8 @@ _TURN_POLL = 0.2
 class Pace:
     """One host's share of a run: ``deadline`` on the monotonic clock, ``stopping`` set on Ctrl-C.
 
-    ``turns`` limits how many hosts log in at the same time; None = no limit. ``is_over`` once the host has its
-    result: a thread that still works on it must not begin anything.
+    ``turns`` limits how many hosts log in at the same time; None = no limit. ``is_over`` once the host has
+    its result: a thread that still works on it must not begin anything.
     """
 
     deadline: float = math.inf

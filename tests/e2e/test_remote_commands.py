@@ -9,12 +9,14 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_several_hypervisors import SpanningLab
-from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, own_ssh
+from labrun.hypervisor import daemon_pid
+from tests.further_hypervisor import FIRST, FurtherHypervisor, further_hypervisor, own_ssh, with_ssh
+from tests.labs import RunningLab
 from tests.tiny_guest import tiny_disk
 
 pytestmark = [pytest.mark.vm, pytest.mark.full]
@@ -33,6 +35,17 @@ hosts:
 KEPT = Path(f"/var/lib/labrun/snapshots/{NAME}")
 
 
+@dataclass
+class FarLab(RunningLab):
+    """A lab whose commands run where the wire to its hypervisor begins, with the test's own keys."""
+
+    ssh: Path = field(default=Path())
+
+    def arguments(self, *words: str) -> list[str]:
+        place = ["nsenter", f"--net=/proc/{daemon_pid(FIRST)}/ns/net"]
+        return [*place, *with_ssh(self.ssh), *super().arguments(*words)]
+
+
 @pytest.fixture(scope="module")
 def far(
     hypervisor: None, tmp_path_factory: pytest.TempPathFactory
@@ -44,15 +57,13 @@ def far(
 
 
 @pytest.fixture(scope="module")
-def lab(
-    far: tuple[Path, FurtherHypervisor], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SpanningLab]:
+def lab(far: tuple[Path, FurtherHypervisor], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarLab]:
     ssh, there = far
     folder = tmp_path_factory.mktemp("far-lab")
     tiny_disk(folder / "tiny.qcow2")
     path = folder / "lab.yaml"
     path.write_text(LAB.format(uri=there.uri), encoding="utf-8")
-    made = SpanningLab(path, folder / "state", {}, ssh)
+    made = FarLab(path, folder / "state", {}, ssh)
     try:
         up = made.json("-y", "up", "--no-wait")
         assert up.exit_code == 0, up.trouble()
@@ -72,14 +83,14 @@ def files_there(there: FurtherHypervisor, name: str) -> list[str]:
     return there.inside("sh", "-c", f"ls -A {KEPT}/{name} 2>/dev/null || true").split()
 
 
-def test_the_rules_of_its_networks(lab: SpanningLab) -> None:
+def test_the_rules_of_its_networks(lab: FarLab) -> None:
     net = lab.json("net", "--rules")
     assert net.exit_code == 0, net.trouble()
     (network,) = net.document["networks"]
     assert "nothing else comes in" in [rule["does"] for rule in network["rules"]]
 
 
-def test_a_link_there_gets_slow_and_back(lab: SpanningLab, far: tuple[Path, FurtherHypervisor]) -> None:
+def test_a_link_there_gets_slow_and_back(lab: FarLab, far: tuple[Path, FurtherHypervisor]) -> None:
     def tc(*words: str) -> list[tuple[str, str]]:
         said = lab.json("tc", *words)
         assert said.exit_code == 0, said.trouble()
@@ -95,7 +106,7 @@ def test_a_link_there_gets_slow_and_back(lab: SpanningLab, far: tuple[Path, Furt
     assert "1ab0:" not in far[1].inside("tc", "qdisc", "show")
 
 
-def test_packets_at_its_nics(lab: SpanningLab, far: tuple[Path, FurtherHypervisor]) -> None:
+def test_packets_at_its_nics(lab: FarLab, far: tuple[Path, FurtherHypervisor]) -> None:
     process = subprocess.Popen(
         lab.arguments("--json", "--timeout", "60", "capture", "one", "arp", "-c", "1"),
         env=lab.environment(),
@@ -116,7 +127,7 @@ def test_packets_at_its_nics(lab: SpanningLab, far: tuple[Path, FurtherHyperviso
     assert "who-has 10.168.1.99" in packet["packet"]
 
 
-def test_a_snapshot_of_its_machines(lab: SpanningLab, far: tuple[Path, FurtherHypervisor]) -> None:
+def test_a_snapshot_of_its_machines(lab: FarLab, far: tuple[Path, FurtherHypervisor]) -> None:
     there = far[1]
     saved = lab.json("snapshot", "save", "first")
     assert saved.exit_code == 0, saved.trouble()
@@ -146,37 +157,42 @@ def test_a_snapshot_of_its_machines(lab: SpanningLab, far: tuple[Path, FurtherHy
     assert not files_there(there, "")
 
 
-def test_a_lab_of_the_same_name_here_has_its_own_snapshots(lab: SpanningLab, tmp_path: Path) -> None:
+def test_a_lab_of_the_same_name_here_has_its_own_snapshots(lab: FarLab, tmp_path: Path) -> None:
     kept = lab.json("snapshot", "save", "theirs")
     assert kept.exit_code == 0, kept.trouble()
     path = tmp_path / "lab.yaml"
     path.write_text(lab.path.read_text(encoding="utf-8").replace(f'"{uri_of(lab)}"', FIRST), encoding="utf-8")
     tiny_disk(tmp_path / "tiny.qcow2")
-    here = SpanningLab(path, tmp_path / "state", {}, lab.ssh)
+    here = FarLab(path, tmp_path / "state", {}, lab.ssh)
     assert here.json("snapshot", "list").document["snapshots"] == []
     restored = here.run("-y", "snapshot", "restore", "theirs")
     assert (restored.exit_code, restored.stderr) == (
         2,
-        f'error: the snapshot "theirs" is of the lab {NAME} on {uri_of(lab)}\nhint: this one is on {FIRST}\n',
+        (
+            f'error: the snapshot "theirs" is of the lab {NAME} on {uri_of(lab)}\n'
+            f"hint: this one is on {FIRST}\n"
+        ),
     )
     assert here.run("-y", "down").exit_code == 0
     assert [each["name"] for each in lab.json("snapshot", "list").document["snapshots"]] == ["theirs"]
 
 
-def uri_of(lab: SpanningLab) -> str:
+def uri_of(lab: FarLab) -> str:
     return lab.path.read_text(encoding="utf-8").partition('hypervisor: "')[2].partition('"')[0]
 
 
-def test_a_fork_says_what_keeps_vms(lab: SpanningLab) -> None:
+def test_a_fork_says_what_keeps_vms(lab: FarLab) -> None:
     fork = lab.run("fork", "x")
     assert (fork.exit_code, fork.stderr) == (
         5,
-        f"error: fork: a fork has containers only, and {uri_of(lab)} has VMs of the lab alone\n"
-        "hint: `labrun snapshot save NAME` keeps VMs too\n",
+        (
+            f"error: fork: a fork has containers only, and {uri_of(lab)} has VMs of the lab alone\n"
+            "hint: `labrun snapshot save NAME` keeps VMs too\n"
+        ),
     )
 
 
-def test_one_that_is_gone_is_an_error(lab: SpanningLab, far: tuple[Path, FurtherHypervisor]) -> None:
+def test_one_that_is_gone_is_an_error(lab: FarLab, far: tuple[Path, FurtherHypervisor]) -> None:
     with far[1].cut():
         capture = lab.run("--timeout", "5", "capture", "one")
         assert (capture.exit_code, capture.stdout) == (5, ""), capture.stderr

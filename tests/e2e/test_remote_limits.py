@@ -32,8 +32,10 @@ hosts:
         (
             "fork x",
             5,
-            "fork: a fork has containers only, and {uri} has VMs of the lab alone\n"
-            "hint: `labrun snapshot save NAME` keeps VMs too\n",
+            (
+                "fork: a fork has containers only, and {uri} has VMs of the lab alone\n"
+                "hint: `labrun snapshot save NAME` keeps VMs too\n"
+            ),
         ),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_worker_drops_what_was_opened_too_late(tmp_path: Path) -> None:
         "LoginGraceTime": "0",
     }
     work, events = ShardWork(), list[Event]()
-    with loopback_sshd(tmp_path, **{"AuthorizedKeysFile": "none"}, **command) as sshd:
+    with loopback_sshd(tmp_path, AuthorizedKeysFile="none", **command) as sshd:
         host = HostSpec(
             "one",
             "127.0.0.1",
