@@ -21,9 +21,9 @@ from tests.tiny_guest import tiny_disk
 
 pytestmark = [pytest.mark.vm, pytest.mark.full]
 
-NAME = "e2e-far"
+NAME = "e2e-single-far"
 LAB = """\
-name: e2e-far
+name: e2e-single-far
 hypervisor: "{uri}"
 defaults: {{memory: 64, disk: 1, image: tiny}}
 images: {{tiny: {{path: tiny.qcow2}}}}
