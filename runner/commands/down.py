@@ -20,6 +20,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.cli.terminal import say
 from labrun.runner.commands.completions import complete_lab_name
+from labrun.runner.commands.snapshots.with_lab import remove_with_lab
 from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
@@ -29,7 +30,7 @@ from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
 from labrun.state_members import SEVERAL, noted_members
 from labrun.tasks.provision.planning import SeenMachine, see_machines
-from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS, Snapshot
+from labrun.tasks.provision.snapshot_store import FORKS, SNAPSHOTS, Snapshot, snapshots_on
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 
 if TYPE_CHECKING:
@@ -97,12 +98,14 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
                 _remove_storage(lab, uri, file_users(lab, uri))
                 forget(state, invocation)
     forks = FORKS.of(lab) if invocation.fork is None else ()
-    if SNAPSHOTS.folder(lab).exists() or forks:
+    here = snapshots_on(lab, LOCAL_URIS[0])
+    if here or forks or (SNAPSHOTS.folder(lab).exists() and not SNAPSHOTS.of(lab)):
         found = True
-        losses = [f"snapshot {each.name}" for each in SNAPSHOTS.of(lab)]
+        losses = [f"snapshot {each.name}" for each in here]
         confirm(invocation, "Remove these?", losses + [f"fork {each.name}" for each in forks])
-        with lab_lock(LabState.open(lab, LOCAL_URIS[0], invocation.state_dir).lock, "down"):
-            SNAPSHOTS.remove_lab(lab)
+        state = LabState.open(lab, LOCAL_URIS[0], invocation.state_dir)
+        with lab_lock(state.lock, "down"):
+            remove_with_lab(lab, LOCAL_URIS[0], here, state)
             _drop_forks(LOCAL_URIS[0], forks)
     return found
 
@@ -221,7 +224,7 @@ def take_down(
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     users = file_users(lab, uri)
-    snapshots = SNAPSHOTS.of(lab) if whole and is_local(uri) else ()
+    snapshots = snapshots_on(lab, uri) if whole else ()
     # Inside a fork, its `down` is of what it has: not of the fork itself, nor of others.
     forks = FORKS.of(lab) if whole and is_local(uri) and invocation.fork is None else ()
     is_something = machines or networks or filters or forwards or snapshots or forks
@@ -245,7 +248,7 @@ def take_down(
     # The disks of a machine that was renamed are in the lab's storage.
     if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri, users)
-        rows += _remove_snapshots(lab, snapshots)
+        rows += remove_with_lab(lab, uri, snapshots, state)
         rows += _drop_forks(uri, forks)
     rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
@@ -258,16 +261,6 @@ def take_down(
             "absent",
             "nothing to remove: nothing carries its tag",
         )
-    ]
-
-
-def _remove_snapshots(lab: str, snapshots: Sequence[Snapshot]) -> list[Outcome]:
-    """Remove the lab's snapshots and what killed runs have left of some. Return the rows of snapshots."""
-    if not SNAPSHOTS.folder(lab).exists():
-        return []
-    SNAPSHOTS.remove_lab(lab)
-    return [
-        Outcome(HYPERVISOR, "snapshot", each.name, Status.CHANGED, "absent", "removed") for each in snapshots
     ]
 
 

@@ -15,6 +15,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.commands.down import forget, left_notes, remove_objects, take_down
+from labrun.runner.commands.snapshots.with_lab import remove_spread, without_copies
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.state import LabState
@@ -24,7 +25,6 @@ from labrun.tasks.provision.planning import see_machines
 from labrun.tasks.provision.several_plans import labelled
 from labrun.tasks.provision.snapshot_store import SNAPSHOTS
 from labrun.tasks.provision.tunnels import observe_tunnels
-from labrun.tasks.snapshots.places import remove_far
 
 __all__ = ["down_several"]
 
@@ -55,9 +55,10 @@ def down_several(invocation: Invocation, name: str, lab: Lab | None) -> Report:
             if invocation.hosts is None and not any(row.exit_code for row in found):
                 found += _without_tunnels(name, uri, noted)
                 if member in noted and noted[member].copies:
-                    found += _without_copies(name, uri)
+                    found += without_copies(name, uri)
             rows += labelled(found, partial("{1} on {0}".format, member))
         if invocation.hosts is None and not any(row.exit_code for row in rows):
+            rows += remove_spread(name, uris.values())
             forget(state, invocation)
     return Report(name, rows + existing, notes=left_notes(invocation, name))
 
@@ -83,17 +84,6 @@ def _without_tunnels(lab: str, uri: str, noted: Mapping[str, NotedMember]) -> li
     if not any(each.tunnels for each in noted.values()):
         return []
     return remove_objects(uri, lab, "tunnel", observe_tunnels(connect(uri), lab))
-
-
-def _without_copies(lab: str, uri: str) -> list[Outcome]:
-    """Remove the files of the lab's snapshots on another machine. Return a row if that fails."""
-    try:
-        remove_far(uri, SNAPSHOTS.folder(lab))
-    except HypervisorError as error:
-        why = f"files of snapshots stay: {error.reason}"
-        row = Outcome(HYPERVISOR, "snapshot", "files", Status.FAILED, "absent", why=why)
-        return [replace(row, hypervisor_fault=True)]
-    return []
 
 
 def _losses(lab: str, uris: Mapping[str, str], hosts: tuple[str, ...] | None) -> list[str]:

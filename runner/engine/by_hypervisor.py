@@ -52,7 +52,7 @@ def ends_of(
     found: list[NicEnd] = []
     for uri, here in by_uri.items():
         try:
-            found += nic_ends(session.lab, uri, here, does=does, only_running=only_running, by_shell=True)
+            found += nic_ends(session.lab, uri, here, does=does, only_running=only_running)
         except HypervisorError as error:
             unknown |= dict.fromkeys(here, reason_of(error))
     order = {nic: number for number, nic in enumerate(wanted)}

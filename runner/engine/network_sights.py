@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
-from labrun.errors import HypervisorError, UsageError
+from labrun.errors import HypervisorError
 from labrun.hypervisor import is_local
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.engine.by_hypervisor import reason_of
@@ -41,14 +41,10 @@ class NetworkSight:
 def look_at_networks(session: Session, *, rules: bool) -> tuple[list[NetworkSight], list[Outcome]]:
     """Return every network on every hypervisor that has hosts on it, and unknown rows of silent hypervisors.
 
-    In a lab of one hypervisor there are no such rows: then its HypervisorError is raised. Raises UsageError
-    for the rules of a single hypervisor that is another machine.
+    In a lab of one hypervisor there are no such rows: then its HypervisorError is raised.
     """
     span = session.span
     if span is None:
-        if rules and not is_local(session.uri):
-            what = f"the rules are on another machine: {session.uri}"
-            raise UsageError(what, hint="run `labrun net --rules` there")
         return _sights(session.lab, session.lab, "", session.uri, rules=rules), []
     from labrun.inventory.topology.parts import part_of
 

@@ -182,7 +182,9 @@ class _Run:
     def _settle(self, host: Host, result: MultiResult) -> None:
         # In this order: a signal in between must find the host in one of the two.
         self._results[host.name] = result
-        self._running.pop(host.name, None)
+        _, share = self._running.pop(host.name, (None, None))
+        if share is not None:
+            share.is_over = True
         self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
         self._report_end(host, result)
         self._settled(host.name, result)

@@ -322,7 +322,9 @@ def open_session(invocation: Invocation, *, single: str = "") -> Session:
     if lab.hypervisors:
         if single:
             what = f"`labrun {single}` works only in a lab of one hypervisor"
-            raise UsageError(what, hint=f"the lab file has {', '.join(lab.hypervisors)}")
+            names = ", ".join(lab.hypervisors)
+            hint = f"the lab file has {names}; `hypervisor` in place of `hypervisors` puts all on one"
+            raise UsageError(what, hint=hint)
         return _open_several(invocation, lab, hosts, create=not looks)
     choice = choose_hypervisor(lab)
     if choice.uri.startswith("lxc") and not invocation.silent:

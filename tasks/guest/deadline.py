@@ -25,12 +25,14 @@ _TURN_POLL = 0.2
 class Pace:
     """One host's share of a run: ``deadline`` on the monotonic clock, ``stopping`` set on Ctrl-C.
 
-    ``turns`` limits how many hosts log in at the same time; None = no limit.
+    ``turns`` limits how many hosts log in at the same time; None = no limit. ``is_over`` once the host has
+    its result: a thread that still works on it must not begin anything.
     """
 
     deadline: float = math.inf
     stopping: threading.Event = field(default_factory=threading.Event)
     turns: threading.Semaphore | None = None
+    is_over: bool = False
 
     def remaining(self, most: float = math.inf) -> float:
         """Return the seconds left until the deadline, at most ``most`` and never below 0."""

@@ -116,6 +116,8 @@ class SshLogin:
         # The turn is taken only now: a host that never answers must not hold up those that would.
         with share.turn():
             self._shake_hands(self.client, name, share.remaining(patience))
+        if share.is_over:
+            raise UnreachableError("the host was given up before its login ended", step="connect")
 
     def _shake_hands(self, client: paramiko.SSHClient, name: str, patience: float) -> None:
         try:

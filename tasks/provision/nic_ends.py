@@ -46,14 +46,13 @@ def nic_ends(
     *,
     does: str,
     only_running: bool = False,
-    by_shell: bool = False,
 ) -> tuple[NicEnd, ...]:
     """Return the end of every NIC given as (host, NIC).
 
     ``does`` is the command that is to work on them, for messages. With ``only_running``, NICs that have no
-    end there are left out. With ``by_shell``, the hypervisor may be another machine with a root shell. Raises
-    UsageError for a NIC that has no end on a hypervisor, UnreachableError for a machine that is off,
-    HypervisorError.
+    end there are left out. A hypervisor that is another machine is asked by a root shell, over the login of
+    its URI. Raises UsageError for a NIC that has no end there, UnreachableError for a machine that is
+    off, HypervisorError.
     """
     wanted = [
         (lab.hosts[host], nic)
@@ -70,7 +69,7 @@ def nic_ends(
             )
     # A hypervisor that does not answer says so; without it, every machine would look as if it were off.
     connect(uri)
-    far = uri if by_shell and not is_local(uri) else ""
+    far = "" if is_local(uri) else uri
     if not far and not shares_network(uri):
         raise UsageError(f"the NICs are on another machine: {uri}", hint=f"run `labrun {does}` there")
     plugs = own_plugs(lab.name, uri)

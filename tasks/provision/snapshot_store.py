@@ -25,6 +25,7 @@ __all__ = [
     "finish_snapshot",
     "newest",
     "remove_snapshot",
+    "snapshots_on",
     "trees_of_copies",
 ]
 
@@ -188,6 +189,16 @@ def trees_of_copies() -> frozenset[Path]:
 def newest(lab: str) -> Snapshot | None:
     """Return the newest copy of a lab in any store: what has not changed since need not be copied again."""
     return max((*SNAPSHOTS.of(lab), *FORKS.of(lab)), key=lambda each: each.made, default=None)
+
+
+def snapshots_on(lab: str, uri: str) -> tuple[Snapshot, ...]:
+    """Return the snapshots of a lab as it is on one hypervisor, oldest first.
+
+    Another lab of the same name may be elsewhere, and the lists of both are here.
+    """
+    if is_local(uri):
+        return tuple(each for each in SNAPSHOTS.of(lab) if len(each.far) < len(each.machines))
+    return tuple(each for each in SNAPSHOTS.of(lab) if {kept.uri for kept in each.machines.values()} == {uri})
 
 
 def finish_snapshot(part: Path, snapshot: Snapshot) -> None:

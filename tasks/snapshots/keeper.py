@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_local
 
-__all__ = ["Keeper", "Kept", "MachineFolder", "keeper_for", "require_local"]
+__all__ = ["Keeper", "Kept", "MachineFolder", "keeper_for", "require_files", "require_local"]
 
 
 class Kept(NamedTuple):
@@ -73,6 +73,22 @@ def keeper_for(kind: str) -> Keeper:
     from labrun.tasks.snapshots.vms import VmKeeper
 
     return VmKeeper()
+
+
+def require_files(uri: str, *, several: bool = False) -> None:
+    """Raise HypervisorError unless a snapshot of a lab can be made from here.
+
+    Files of VMs may be on another machine, whose root shell copies them there; the list of what a snapshot
+    has is here. With ``several``, ``uri`` is one of the lab's hypervisors.
+    """
+    if not uri or is_local(uri) or (not several and uri.startswith("lxc")):
+        require_local(uri, "a snapshot")
+    elif os.geteuid() != 0:
+        raise HypervisorError(
+            "a snapshot needs root here, where the list of its files is",
+            step="snapshot",
+            hint="run labrun as root",
+        )
 
 
 def require_local(uri: str, what: str) -> None:

@@ -11,10 +11,6 @@ from tests.second_hypervisor import SecondHypervisor, lab_on
 
 pytestmark = [pytest.mark.lxc, pytest.mark.full]
 
-NEEDS_FILES = """\
-snapshot: a {what} needs the files of the machines, and {uri} is remote
-hint: run labrun on {address}
-"""
 LAB = """\
 name: {name}
 hypervisor: {uri}
@@ -31,22 +27,25 @@ hosts:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("net --rules", 2, "the rules are on another machine: {uri}\nhint: run `labrun net --rules` there\n"),
-        ("capture desk", 2, "the NICs are on another machine: {uri}\nhint: run `labrun capture` there\n"),
-        ("tc desk delay 9ms", 2, "the NICs are on another machine: {uri}\nhint: run `labrun tc` there\n"),
-        ("tc", 2, "the NICs are on another machine: {uri}\nhint: run `labrun tc` there\n"),
-        ("snapshot save x", 5, NEEDS_FILES.replace("{what}", "snapshot")),
-        ("fork x", 5, NEEDS_FILES.replace("{what}", "fork")),
+        ("capture desk", 4, "its machine is not running: `labrun up` starts it"),
+        ("snapshot save x", 1, "snapshot: the lab has no machines yet\nhint: `labrun up` makes them\n"),
+        (
+            "fork x",
+            5,
+            (
+                "fork: a fork has containers only, and {uri} has VMs of the lab alone\n"
+                "hint: `labrun snapshot save NAME` keeps VMs too\n"
+            ),
+        ),
     ],
 )
-def test_what_needs_its_kernel_is_refused(
+def test_what_has_nothing_to_work_on_says_so(
     words: str, code: int, said: str, older: SecondHypervisor, tmp_path: Path
 ) -> None:
     lab = lab_on(older, tmp_path, LAB.format(name="e2e-limits", uri=older.uri("lab"), net="10.197"))
     refused = lab.run(*shlex.split(words))
-    message = said.format(uri=older.uri("lab"), address=older.address)
-    assert (refused.exit_code, refused.stdout) == (code, "")
-    assert refused.stderr.startswith(f"error: {message}"), refused.stderr
+    assert (refused.exit_code, refused.stdout) == (code, ""), refused.stderr
+    assert said.format(uri=older.uri("lab")) in refused.stderr
 
 
 @pytest.mark.parametrize("kind", ["forward", "filter"])

@@ -191,7 +191,8 @@ def test_a_fork_is_refused(lab: SpanningLab) -> None:
     fork = lab.run("fork", "x")
     assert fork.exit_code == 2
     assert fork.stderr == (
-        "error: `labrun fork` works only in a lab of one hypervisor\nhint: the lab file has b, a\n"
+        "error: `labrun fork` works only in a lab of one hypervisor\n"
+        "hint: the lab file has b, a; `hypervisor` in place of `hypervisors` puts all on one\n"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from labrun.errors import HypervisorError, LabrunError, UsageError
+from labrun.hypervisor import is_local
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -28,6 +29,7 @@ from labrun.tasks.snapshots.keeper import require_local
 
 _READY_SECONDS = 180.0
 _MARGIN = 120.0
+_KEEPS_VMS = "`labrun snapshot save NAME` keeps VMs too"
 
 
 @verb("fork", recorded=True)
@@ -45,6 +47,7 @@ def fork(invocation: Invocation, name: str, no_wait: bool) -> Report:
     if invocation.lab == "-":
         raise UsageError("a fork needs a lab file that -f can read again", step="--lab")
     session = open_session(invocation, single="fork")
+    _refuse_far(session)
     require_local(session.uri, "a fork")
     with lab_lock(session.state.lock, "fork"), progress(session.hosts, invocation):
         rows = _fork(session, name, wait=not no_wait)
@@ -74,13 +77,22 @@ def _fork(session: Session, name: str, *, wait: bool) -> list[Outcome]:
         raise
 
 
+def _refuse_far(session: Session) -> None:
+    if session.uri.startswith("qemu") and not is_local(session.uri):
+        raise HypervisorError(
+            f"a fork has containers only, and {session.uri} has VMs of the lab alone",
+            step="fork",
+            hint=_KEEPS_VMS,
+        )
+
+
 def _refuse_vms(session: Session) -> None:
     vms = sorted(host for host, seen in session.machines().items() if seen.kind != "lxc")
     if vms:
         raise HypervisorError(
             f"a fork has containers only, and {', '.join(vms)} {'are VMs' if vms[1:] else 'is a VM'}",
             step="fork",
-            hint="`labrun snapshot save NAME` keeps VMs too",
+            hint=_KEEPS_VMS,
         )
 
 
@@ -118,7 +130,8 @@ def _row(found: dict[str, Any]) -> Outcome:
 def drop_command(invocation: Invocation, name: str) -> Report:
     """Remove a fork and all that runs in it. Asks first, unless -y is given."""
 
-    session = open_session(invocation, single="fork")
+    session = open_session(invocation, single="drop")
+    _refuse_far(session)
     require_local(session.uri, "a fork")
     made = FORKS.find(session.lab.name, name)
     losses = [f"machine {host} of the fork {name} (its disk with it)" for host in made.machines]

@@ -26,13 +26,11 @@ from labrun.runner.engine.session import Session, open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
-from labrun.tasks.provision.snapshot_store import SNAPSHOTS, Snapshot, remove_snapshot
-from labrun.tasks.snapshots.keeper import require_local
+from labrun.tasks.provision.snapshot_store import SNAPSHOTS, Snapshot, remove_snapshot, snapshots_on
+from labrun.tasks.snapshots.keeper import require_files
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
-
-_HERE = "qemu:///system"
 
 command = VerbGroup("snapshot", "Save, restore and compare the state of all machines of the lab.")
 
@@ -65,7 +63,7 @@ def restore(invocation: Invocation, name: str, no_wait: bool) -> Report:
     unless -y is given.
     """
     session = _opened(invocation)
-    snapshot = SNAPSHOTS.find(session.lab.name, name)
+    snapshot = _found(session, name)
     chosen = [host for host in session.hosts if host in snapshot.machines]
     if not chosen:
         raise UsageError(f'the snapshot "{name}" has none of these hosts', step="--hosts")
@@ -96,7 +94,7 @@ def diff(invocation: Invocation, name: str) -> Report:
     from labrun.runner.commands.snapshots.compare import compare_lab
 
     session = _opened(invocation)
-    rows = compare_lab(session, SNAPSHOTS.find(session.lab.name, name))
+    rows = compare_lab(session, _found(session, name))
     return Report(session.lab.name, rows, diff=True)
 
 
@@ -104,7 +102,7 @@ def diff(invocation: Invocation, name: str) -> Report:
 def list_command(invocation: Invocation) -> Report:
     """List the lab's snapshots, oldest first."""
     session = _opened(invocation)
-    snapshots = SNAPSHOTS.of(session.lab.name)
+    snapshots = _all(session)
     members: list[JsonObject] = []
     lines = []
     rows: list[Outcome] = []
@@ -139,7 +137,7 @@ def list_command(invocation: Invocation) -> Report:
 def remove(invocation: Invocation, name: str) -> Report:
     """Remove a snapshot. Asks first, unless -y is given."""
     session = _opened(invocation)
-    snapshot = SNAPSHOTS.find(session.lab.name, name)
+    snapshot = _found(session, name)
     confirm(invocation, "Remove this?", [f"snapshot {name}, of {_made(snapshot)}"])
     with lab_lock(session.state.lock, "snapshot remove"):
         if silent := remove_elsewhere(session, snapshot):
@@ -155,10 +153,26 @@ def snapshot_row(name: str, status: Status, actual: str, *, expected: str) -> Ou
 
 def _opened(invocation: Invocation) -> Session:
     session = open_session(invocation)
-    # Of several hypervisors, the others have their own files; what is known of them all is kept here.
-    uri = session.uri if session.span is None else _HERE
-    require_local(uri, "a snapshot")
+    require_files(session.uri, several=session.span is not None)
     return session
+
+
+def _all(session: Session) -> tuple[Snapshot, ...]:
+    if session.span is not None:
+        return SNAPSHOTS.of(session.lab.name)
+    return snapshots_on(session.lab.name, session.uri)
+
+
+def _found(session: Session, name: str) -> Snapshot:
+    """Return a snapshot of the lab. Raises UsageError for one of a lab of the same name elsewhere."""
+    snapshot = SNAPSHOTS.find(session.lab.name, name)
+    if snapshot not in _all(session):
+        there = ", ".join(sorted({kept.uri for kept in snapshot.machines.values()}))
+        raise UsageError(
+            f'the snapshot "{name}" is of the lab {session.lab.name} on {there}',
+            hint=f"this one is on {session.uri}",
+        )
+    return snapshot
 
 
 def _made(snapshot: Snapshot) -> str:

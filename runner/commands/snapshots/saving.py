@@ -14,7 +14,7 @@ from labrun.errors import HypervisorError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine.hypervisor_engine import hypervisor_engine
 from labrun.runner.engine.session import Session
-from labrun.state_members import note_members, noted_members
+from labrun.state_members import NotedMember, note_members, noted_members
 from labrun.tasks.provision.snapshot_store import (
     FAULT,
     SNAPSHOTS,
@@ -67,7 +67,7 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
         host: replace(
             folder_of(snapshot, host),
             folder=part / host,
-            earlier=earlier.of(host) if earlier is not None and host in earlier.machines else None,
+            earlier=earlier.of(host) if earlier is not None and _is_same(earlier, host, seen[host]) else None,
         )
         for host in there
     }
@@ -100,10 +100,18 @@ def save_lab(session: Session, name: str, store: Store = SNAPSHOTS) -> Saved:
     return Saved(rows, pause.seconds)
 
 
+def _is_same(earlier: Snapshot, host: str, seen: SeenMachine) -> bool:
+    """Tell whether a snapshot has a machine itself, not one of another hypervisor by the same name."""
+    kept = earlier.machines.get(host)
+    return kept is not None and kept.uri == seen.uri
+
+
 def _begin_elsewhere(session: Session, uris: Collection[str], part: Path, folder: Path) -> None:
     """Make the folders of a snapshot on other machines, and note for `down` that they have files of it."""
     if not uris:
         return
+    if session.span is None:
+        note_members(session.state, {"": NotedMember(session.uri, (), copies=True)})
     noted = noted_members(session.state)
     note_members(
         session.state,

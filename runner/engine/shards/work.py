@@ -87,6 +87,8 @@ class ShardWork:
             # A signal is the controller's business: it cancels.
             on_signal=OnSignal(interruption=Interruption() if ref.reads else None, quiet=True),
             settled=settled,
+            # A login that ends after its host was given up is closed as well: the worker lives on.
+            keeps_logins=False,
         )
         inventory = Inventory(hosts=Hosts(hosts), groups=Groups(), defaults=Defaults())
         nornir = build_nornir(inventory, budget, dry_run=ref.dry_run)

@@ -15,6 +15,7 @@ from labrun.tasks.provision.snapshot_store import (
     Store,
     finish_snapshot,
     remove_snapshot,
+    snapshots_on,
     trees_of_copies,
 )
 
@@ -129,6 +130,21 @@ def test_an_image_version_under_a_snapshot_or_a_fork_stays_when_the_image_is_bui
     assert trees_of_copies() == {versions / name for name in names[:2]}
     image_build._remove_unused(versions, "debian-12", set())
     assert sorted(path.name for path in versions.iterdir()) == names[:2]
+
+
+def test_labs_of_one_name_on_several_hypervisors_have_snapshots_of_their_own(store: Store) -> None:
+    b, c = (replace(VM, uri=f"qemu+ssh://root@{name}/system") for name in "bc")
+    kinds = {"here": {"one": CONTAINER}, "far": {"one": b}, "both": {"one": CONTAINER, "two": b}}
+    for name, machines in {**kinds, "spread": {"one": b, "two": c}}.items():
+        part = store.begin("demo", name)
+        finish_snapshot(part, Snapshot("demo", name, "2026-01-01", store.folder("demo") / name, machines))
+
+    def on(uri: str) -> set[str]:
+        return {each.name for each in snapshots_on("demo", uri)}
+
+    assert on("lxc:///system") == on("qemu:///system") == {"here", "both"}
+    assert on(b.uri) == {"far"}
+    assert on(c.uri) == set()
 
 
 def test_what_a_snapshot_has_on_other_machines_is_known_by_host(tmp_path: Path) -> None:

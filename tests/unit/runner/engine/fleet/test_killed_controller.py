@@ -14,6 +14,7 @@ import pytest
 from cloudpickle.cloudpickle import register_pickle_by_value
 
 from labrun.runner.engine.fleet.client import connected
+from tests.connections import connections_to
 from tests.fleet_processes import LocalFleet, local_fleet
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 from tests.unit.runner.engine.fleet.controller import controller
@@ -135,6 +136,7 @@ def test_no_worker_goes_on_after_the_time_limit(
     # The gate stays closed.
     wait(lambda: of_workers(client) == {(False, 0)})
     assert (change.count("begun"), change.count("ended")) == (2, 0)
+    wait(lambda: not any(connections_to(sshd.port, worker.pid) for worker in fleet.workers.values()))
     nothing_is_kept(client)
 
 
