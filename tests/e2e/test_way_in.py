@@ -20,13 +20,14 @@ from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside
 from tests.e2e.lockouts import CASES as FIRST
 from tests.e2e.lockouts import WHOLE
+from tests.e2e.rarer_lockouts import RARER
 from tests.e2e.stranger_lockouts import KINDS, STRANGER
 from tests.e2e.test_existing_machines import Inside
 from tests.labs import RunningLab
 
 BATCH = 25
 CASES = {**FIRST, **KINDS}
-LONG = {**FULL, **{name: case for name, case in STRANGER.items() if name not in KINDS}}
+LONG = {**FULL, **{name: case for name, case in STRANGER.items() if name not in KINDS}, **RARER}
 
 
 @pytest.fixture(scope="module")
