@@ -52,7 +52,7 @@ _LOGIN = {
     "privsep": on_change("userdel sshd; systemctl restart ssh"),
     "sudopam": only_file("/etc/pam.d/sudo", "account required pam_deny.so\n"),
     "sudosetuid": on_change("chmod u-s /usr/bin/sudo"),
-    "sudoers": only_file("/etc/sudoers.d/zz-x", "lab ALL=(ALL) ALL\n"),
+    "sudorule": only_file("/etc/sudoers.d/zz-x", "lab ALL=(ALL) ALL\n"),
     "sudoplugin": on_change("chmod 666 /usr/libexec/sudo/sudoers.so"),
     "dash": on_change("chmod 644 /usr/bin/dash"),
     "libraries": on_change("chmod 700 /usr/lib/x86_64-linux-gnu"),

@@ -49,6 +49,11 @@ def test_the_next_run_of_the_good_file_finds_nothing_to_do(attack: Attacked) -> 
     assert {row["host"] for row in attack.again.rows if row["status"] == "changed"} <= stays
 
 
+def test_no_member_takes_the_place_of_another() -> None:
+    names = [*FIRST, *FULL, *STRANGER, *RARER]
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.lxc
 @pytest.mark.full
 @pytest.mark.parametrize("first", range(0, len(LONG), BATCH))
