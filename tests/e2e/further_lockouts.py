@@ -200,8 +200,8 @@ _SSHD = (
     "PubkeyAcceptedAlgorithms: ssh-rsa",
 )
 _NMCLI = (
-    # NetworkManager refuses these methods beside an address or a gateway.
-    "ipv4.method: disabled, ipv4.addresses: '', ipv4.gateway: ''",
+    # NetworkManager refuses this method beside addresses, a gateway or name servers.
+    "ipv4.method: disabled, ipv4.addresses: '', ipv4.gateway: '', ipv4.dns: ''",
     "ipv4.addresses: 10.99.0.5/24",
     "ipv4.addresses: 10.60.5.250/32",
     "connection.interface-name: eth9",

@@ -295,7 +295,7 @@ _NMCLI = {
     "table": "ipv4.route-table: 77",
     "pingwait": "connection.gateway-ping-timeout: 600, ipv4.gateway: 10.60.5.77",
     "dad": "ipv4.dad-timeout: 30000",
-    "linklocal": "ipv4.method: link-local, ipv4.addresses: '', ipv4.gateway: ''",
+    "linklocal": "ipv4.method: link-local, ipv4.addresses: '', ipv4.gateway: '', ipv4.dns: ''",
     "dhcp": "ipv4.method: auto",
     "controller": "connection.master: nowhere, connection.slave-type: bridge",
     "matchname": "match.interface-name: nowhere",
