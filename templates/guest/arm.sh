@@ -51,6 +51,11 @@ fi
 for each in "$live"/*; do
 [ ! -e "$each" ] || { rm -rf "$live"; mkdir "$live"; break; }
 done
+# A file system in memory that fills up after this must not keep the host from rolling back: names of files and bytes
+# that the rollback frees first. By builtins alone, since each process counts.
+room=${wide:+60} room=${room:-12}
+while [ "$room" -gt 0 ]; do : >"$live/room.$room"; room=$((room - 1)); done
+printf "%${wide:+20}65536s" '' >"$live/room.bytes"
 eval "$state_text"
 copy_files() {
 keep_folder=$1; shift
@@ -84,6 +89,7 @@ needs_state >"$guard/needs"
 nm_state >"$guard/nm"
 package_state "$guard/packages"
 mount_state >"$guard/mounts"
+run_size >"$guard/run-size"
 writable_state >"$guard/writable"
 chain_state >"$guard/chain"
 driver_state >"$guard/drivers"

@@ -9,6 +9,7 @@
 ip_difference() {
 awk '
 function after(word,   i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1); return "" }
+function one(word) { return after(word) != "" ? " " word " " after(word) : "" }
 function note(kind, name, words) {
     if (seen[w, kind, name]++) return
     order[w, kind, ++count[w, kind]] = name; has[w, kind, name] = words
@@ -64,6 +65,7 @@ FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
     next
 }
 {
+    hop = / nhid [0-9]/ ? after("nhid") : ""
     gsub(/\\/, " "); gsub(/ expires [0-9]+sec/, ""); gsub(/ nhid [0-9]+/, "")
     gsub(/ (linkdown|dead|rt_trap|rt_offload|offload|trap)/, ""); gsub(/[ \t]+/, " "); sub(/ $/, "")
     if (/^anycast /) next
@@ -76,7 +78,8 @@ FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
         holders[w, $1 " " to " dev " after("dev")] = holder
         next
     }
-    note("route", family " " $0, "")
+    # A route with a next hop object is only deleted by its number, without what that object says.
+    note("route", family " " $0, hop == "" ? "" : to " nhid " hop one("table") one("metric"))
 }
 END {
     for (i = 1; i <= count["old", "link"]; i++) {
@@ -142,7 +145,8 @@ END {
         for (i = 1; i <= count["new", kind]; i++) {
             name = order["new", kind, i]
             if (kind == "route" && !(("old", "link", device(name)) in has)) continue
-            if (!(("old", kind, name) in has)) print substr(name, 1, 2) kind " del " substr(name, 3)
+            words = has["new", kind, name]
+            if (!(("old", kind, name) in has)) print substr(name, 1, 2) kind " del " (words != "" ? words : substr(name, 3))
         }
         for (i = 1; i <= count["old", kind]; i++) {
             name = order["old", kind, i]

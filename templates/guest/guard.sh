@@ -74,8 +74,13 @@ set -C
 if true 2>&- >"$live/decided"; then set +C; echo undo >"$live/decided"; return; fi
 set +C
 [ -d "$live" ] || return
+# Nobody else has made it: there is no room for it.
+[ -e "$live/decided" ] || make_room
 done
 }
+
+# What was kept free when arming is for the rollback, and for what the services that it starts write.
+make_room() { rm -f "$live"/room.*; } 2>/dev/null
 
 mark_undoing() {
 [ -e "$guard/undoing" ] || mv "$guard/changed" "$guard/undoing" || mv "$guard/armed" "$guard/undoing"
@@ -140,6 +145,7 @@ undo() {
 # Before anything else, and without another process.
 kernel_own
 kernel_make_room
+make_room
 ! is_empty "$live/decided" || echo undo >"$live/decided"
 [ "$on" != live ] || [ ! -e "$guard/mounts" ] || uncover
 tries=0
@@ -197,13 +203,18 @@ is_pending() {
 [ -e "$guard/armed" ] || [ -e "$guard/changed" ] || [ -e "$guard/undoing" ]
 }
 
+decide() {
+set -C
+if printf 'undo\n' 2>&- >"$live/decided"; then echo "$1" >"$live/occasion"; fi
+set +C
+}
+
 # Decide on a rollback, unless there is a decision already, and make sure that a process carries it out.
 demand() {
 is_pending || { finish; return; }
 [ -d "$live" ] || mkdir -p "$live" || return
-set -C
-if printf 'undo\n' 2>&- >"$live/decided"; then echo "$1" >"$live/occasion"; fi
-set +C
+decide "$1"
+[ -e "$live/decided" ] || { make_room; decide "$1"; }
 if is_alive "$live/pid"; then kill -USR1 "$alive_pid"; else start_watch; fi
 }
 

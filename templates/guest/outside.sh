@@ -114,8 +114,29 @@ done <"$live/todo"
 [ -d "$guard" ] || { mkdir -p "${guard%/*}" && cp -a "$live/spare" "$guard"; }
 } 2>/dev/null
 
+# Print how much /run may hold. The last line counts: that mount is on top.
+run_size() {
+size_options=
+while read -r size_source size_place size_type size_rest; do
+[ "$size_place $size_type" != "/run tmpfs" ] || size_options=${size_rest%% *}
+done </proc/self/mounts
+size_found=
+while [ -n "$size_options" ]; do
+case ${size_options%%,*} in size=* | nr_inodes=*) size_found="$size_found${size_found:+,}${size_options%%,*}";; esac
+case $size_options in *,*) size_options=${size_options#*,};; *) size_options='';; esac
+done
+[ -z "$size_found" ] || printf '%s\n' "$size_found"
+}
+
+# Where /run is full, services do not start, and systemd does not read its units again.
+put_back_size() {
+[ -s "$guard/run-size" ] && read -r size_before <"$guard/run-size" || return 0
+[ "$(run_size)" = "$size_before" ] || mount -o "remount,$size_before" /run
+}
+
 # A mount that hides a folder has to go before anything in it is restored.
 put_back_mounts() {
+put_back_size
 put_back_writable
 [ -e "$guard/mounts" ] || return 0
 mount_state >"$live/mounts"; mount_difference "$guard/mounts" "$live/mounts" >"$live/todo"

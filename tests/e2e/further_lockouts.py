@@ -200,11 +200,12 @@ _SSHD = (
     "PubkeyAcceptedAlgorithms: ssh-rsa",
 )
 _NMCLI = (
-    "ipv4.method: disabled, ipv4.addresses: ''",
+    # NetworkManager refuses this method beside addresses, a gateway or name servers.
+    "ipv4.method: disabled, ipv4.addresses: '', ipv4.gateway: '', ipv4.dns: ''",
     "ipv4.addresses: 10.99.0.5/24",
     "ipv4.addresses: 10.60.5.250/32",
     "connection.interface-name: eth9",
-    "ethernet.mtu: 576, ipv4.method: disabled, ipv4.addresses: ''",
+    "ethernet.mtu: 576, ipv4.addresses: 10.99.0.6/24, ipv4.gateway: '', ipv4.never-default: yes",
     "match.driver: nowhere",
     "match.path: nowhere",
     "ipv4.routing-rules: priority 5 from 0.0.0.0/0 table 77",

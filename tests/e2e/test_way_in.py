@@ -20,13 +20,14 @@ from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside
 from tests.e2e.lockouts import CASES as FIRST
 from tests.e2e.lockouts import WHOLE
+from tests.e2e.rarer_lockouts import RARER
 from tests.e2e.stranger_lockouts import KINDS, STRANGER
 from tests.e2e.test_existing_machines import Inside
 from tests.labs import RunningLab
 
 BATCH = 25
 CASES = {**FIRST, **KINDS}
-LONG = {**FULL, **{name: case for name, case in STRANGER.items() if name not in KINDS}}
+LONG = {**FULL, **{name: case for name, case in STRANGER.items() if name not in KINDS}, **RARER}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,11 @@ def test_the_next_run_of_the_good_file_finds_nothing_to_do(attack: Attacked) -> 
     stays = {host for host, case in attack.cases.items() if case.stays}
     assert attack.again.exit_code == 0, attack.again.trouble()
     assert {row["host"] for row in attack.again.rows if row["status"] == "changed"} <= stays
+
+
+def test_no_member_takes_the_place_of_another() -> None:
+    names = [*FIRST, *FULL, *STRANGER, *RARER]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.lxc

@@ -133,3 +133,21 @@ def test_what_a_boot_would_clean_is_done_now_as_far_as_it_can_be_undone(
         assert (said, noted) == ([], f"tmpfiles.d would remove {path}\n")
     else:
         assert (said, noted) == ([] if does is None else [line if does == "now" else does], "")
+
+
+@as_root
+@pytest.mark.parametrize("less", ["size=1m", "nr_inodes=90", "size=1m,nr_inodes=90", "size=8m"])
+def test_a_run_that_was_made_smaller_holds_as_much_as_before(tmp_path: Path, less: str) -> None:
+    script = (
+        'mount -t tmpfs -o mode=755,size=8m,nr_inodes=500 none /run; run_size >"$guard/run-size"; '
+        f"mount -o remount,{less} /run; put_back_mounts; run_size"
+    )
+    done = Guest(tmp_path).run(script, "unshare", "--mount")
+    assert (done.returncode, done.stdout) == (0, "size=8192k,nr_inodes=500\n")
+
+
+@as_root
+def test_a_run_whose_size_nobody_gave_is_left_alone(tmp_path: Path) -> None:
+    script = 'umount -R -l /run; run_size >"$guard/run-size"; put_back_size; wc -c <"$guard/run-size"'
+    done = Guest(tmp_path).run(script, "unshare", "--mount")
+    assert (done.returncode, done.stdout) == (0, "0\n")

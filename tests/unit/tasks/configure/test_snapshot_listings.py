@@ -215,10 +215,6 @@ CHANGED: dict[str, tuple[list[str], list[str]]] = {
         [*HOST, "10.8.0.0/16 via inet6 fe80::1 dev eth0 "],
         ["4 route del 10.8.0.0/16 via inet6 fe80::1 dev eth0"],
     ),
-    "a next hop that has a number": (
-        [*HOST, "10.8.0.0/16 nhid 7 via 10.0.0.3 dev eth0 "],
-        ["4 route del 10.8.0.0/16 via 10.0.0.3 dev eth0"],
-    ),
     "no local route": (without(LOCAL), [f"4 route append {LOCAL.strip()}"]),
     "a rule more": (
         [*HOST, "1:\tfrom all prohibit"],
@@ -233,6 +229,18 @@ CHANGED: dict[str, tuple[list[str], list[str]]] = {
     "a neighbour over IPv6": (
         [*HOST, "fd00::1 dev eth0 lladdr 02:00:00:00:00:01 router PERMANENT"],
         ["6 neigh del fd00::1 dev eth0"],
+    ),
+    "routes with a next hop object": (
+        [
+            *(*HOST, "blackhole default nhid 9 dev lo "),
+            "10.9.9.0/24 nhid 10 via 10.0.0.3 dev eth0 table 77 metric 5 ",
+            "fd99::/64 nhid 11 via fe80::9 dev eth0 metric 1024 pref medium",
+        ],
+        [
+            "4 route del default nhid 9",
+            "4 route del 10.9.9.0/24 nhid 10 table 77 metric 5",
+            "6 route del fd99::/64 nhid 11 metric 1024",
+        ],
     ),
     "a rule of a VRF": (
         [*HOST, "1000:\tfrom all lookup [l3mdev-table]"],
