@@ -25,6 +25,7 @@ fi
 if [ -s "$guard/chain" ]; then
 frame out boot-chain-before; cat "$guard/chain"; frame status boot-chain-before 0
 capture boot-chain chain_state
+capture boot-images try_images
 fi
 if changed modprobe.d; then capture boot-drivers try_drivers; fi
 # Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.

@@ -23,9 +23,9 @@ ip route show table all | grep -vE '^(multicast|anycast|broadcast|ff00|fe80)|tab
 sed 's/ *$//' | sort
 ip rule show; ip -6 rule show; nft -s list ruleset
 cd /etc
-find . '(' -path ./.pwd.lock -o -path ./resolv.conf ')' -prune -o -type f -print0 |
+find . '(' -path ./.pwd.lock -o -path ./resolv.conf -o -path ./adjtime ')' -prune -o -type f -print0 |
 sort -z | xargs -0 sha256sum
-find . -printf '%p %y %m %U:%G %l\n' | grep -v ' d ' | sort
+find . -printf '%p %y %m %U:%G %l\n' | grep -vE ' d |^./adjtime ' | sort
 find /root/.ssh /home/lab/.ssh /boot /initrd.img /vmlinuz -type f -print0 | sort -z | xargs -0 sha256sum
 find /boot /initrd.img /vmlinuz -printf '%p %y %m %l\n' | sort
 stat -c '%n %a %u' / /etc /home /home/lab /home/lab/.ssh /usr/sbin/sshd /boot
@@ -66,7 +66,13 @@ CASES: dict[str, Case] = {
     "single": on_change(f"sed -i 's/ quiet/ quiet systemd.unit=rescue.target/' {_GRUB}"),
     "grubgone": on_change(f"rm {_GRUB}"),
     "kernelgone": on_change("rm /vmlinuz"),
-    "noblock": on_change(": >/etc/initramfs-tools/modules; update-initramfs -u"),
+    "noblock": on_change(
+        "d=$(mktemp -d /srv/XXXXXX); cd $d; echo '#!/bin/sh' >init; chmod 755 init;"
+        " echo init | cpio -o -H newc | gzip >/boot/.new; mv /boot/.new $(readlink -f /initrd.img)"
+    ),
+    "emptyinitrd": on_change("echo x >/boot/.new; mv /boot/.new $(readlink -f /initrd.img)"),
+    "cutkernel": on_change("truncate -s 1M $(readlink -f /vmlinuz)"),
+    "nokernel": on_change("echo x >/boot/.new; mv /boot/.new $(readlink -f /vmlinuz)"),
     "cutinitrd": on_change("f=$(readlink -f /initrd.img); truncate -s 100k $f"),
     "relabel": on_change("e2label /dev/vda3 other"),
     # Drivers, and what names and keeps devices.
