@@ -69,7 +69,7 @@ sed -n 's/^\(kernel\|initrd\) \(.*\) there .*/\2/p' "$guard/chain" | while IFS= 
 boot_file=$(chain_place "$boot_path")
 case $boot_file in "$boot_here"/*) boot_file=${boot_file#"$boot_here"/};; *) continue;; esac
 boot_size=$(stat -c %s "$boot_file") boot_room=$(df -Pk . | awk 'NR == 2 { print $4 }')
-[ "$boot_room" -gt $((boot_size / 256 + 65536)) ] || continue
+[ "$boot_room" -gt $((boot_size / 512 + 65536)) ] || continue
 { cp -a --reflink=auto "$boot_file" .labrun-tree/.labrun-new && mv -f .labrun-tree/.labrun-new ".labrun-tree/$boot_file"; } || rm -f .labrun-tree/.labrun-new
 done
 } 2>/dev/null

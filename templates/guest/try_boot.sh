@@ -16,10 +16,8 @@ mounts_source=$(printf '%b' "$mounts_source") mounts_at=/tmp
 case ",$mounts_options," in *,bind,* | *,rbind,*) [ ! -f "$mounts_source" ] || mounts_at=/etc/hostname;; esac
 mounts_said=$(timeout 20 unshare --mount --propagation private \
 mount -n -t "${mounts_type:-auto}" -o "${mounts_options:-defaults}" "$mounts_source" "$mounts_at" 2>&1) || case $mounts_said in
-# With other options than now, which can only be tried where it is mounted; but it has one type only.
-*already\ mounted*)
-mounts_is=$(findmnt -n -o FSTYPE -S "$mounts_source" | head -n 1)
-case ${mounts_type:-auto} in auto | "$mounts_is") ;; *) echo "$mounts_place: $mounts_source is $mounts_is and not $mounts_type";; esac;;
+# With other options than now, which can only be tried where it is mounted.
+*already\ mounted*) ;;
 *) echo "$mounts_place: $(printf '%s\n' "$mounts_said" | sed -n '1s/^mount: [^:]*: //p')";;
 esac
 done
@@ -71,7 +69,7 @@ done <"$guard/drivers"
 # Print the modules that the root file system needs, its disk's and its own, each as a file names it.
 root_modules() {
 findmnt -n -o FSTYPE / | tr _ -
-modules_at=$(readlink -f "/sys/dev/block/$(findmnt -n -o MAJ:MIN /)")
+modules_at=$(readlink -f "/sys/dev/block/$(awk '$5 == "/" { number = $3 } END { print number }' /proc/self/mountinfo)")
 while [ -n "${modules_at#/sys/devices}" ] && [ "$modules_at" != "${modules_at%/*}" ]; do
 [ ! -e "$modules_at/driver/module" ] || basename "$(readlink -f "$modules_at/driver/module")" | tr _ -
 modules_at=${modules_at%/*}
