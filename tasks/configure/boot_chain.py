@@ -28,6 +28,12 @@ def chain_faults(facts: Facts) -> Iterator[str]:
         kind, _, rest = line.partition(" ")
         name, _, reason = rest.partition(" ")
         yield f"the next boot would fail: {name}, {_PARTS.get(kind, kind)}, {reason}"
+    for line in _lines(facts, "boot-locks"):
+        nic, module, path = line.split(" ", 2)
+        yield (
+            f"{nic} would be missing after the next boot: {path} forbids to load modules before its driver "
+            f"{module} is there"
+        )
     for line in _lines(facts, "boot-drivers"):
         nic, _, module = line.partition(" ")
         yield f"{nic} would be missing after the next boot: modprobe would not load its driver {module}"

@@ -112,3 +112,19 @@ esac
 [ -z "$images_why" ] || echo "$images_kind $images_name $images_why"
 done
 }
+
+# Print `NIC MODULE FILE` for each NIC whose driver a boot would load only after a changed file has forbidden to load any.
+try_locks() {
+[ -s "$guard/drivers" ] || return 0
+for locks_file in /etc/sysctl.d/*.conf /etc/sysctl.conf; do
+if [ ! -e "$locks_file" ] || cmp -s "/etc/.labrun-tree/${locks_file#/etc/}" "$locks_file"; then continue; fi
+grep -Eq '^[[:space:]]*-?kernel[./]modules_disabled[[:space:]]*=[[:space:]]*0*[1-9]' "$locks_file" || continue
+# What the early userland has is loaded there.
+locks_initrd=$(chain_place "$(sed -n 's/^initrd \(.*\) there .*/\1/p' "$guard/chain")")
+locks_list=$({ timeout 60 lsinitramfs "$locks_initrd" || timeout 60 lsinitrd "$locks_initrd"; } 2>/dev/null | tr _ -)
+while read -r locks_nic locks_module locks_rest; do
+printf '%s\n' "$locks_list" | grep -q "/$(echo "$locks_module" | tr _ -)[.]ko" || echo "$locks_nic $locks_module $locks_file"
+done <"$guard/drivers"
+break
+done
+}

@@ -55,6 +55,12 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
     assert fault({"boot-chain-before": before, "boot-chain": now}) is None
 
 
+_REASONS = {
+    "boot-mounts": "unknown filesystem",
+    "boot-locks": "/etc/sysctl.d/10-x.conf forbids to load modules before its driver virtio_net is there",
+}
+
+
 @pytest.mark.parametrize(
     ("name", "line", "why"),
     [
@@ -63,6 +69,11 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
             "boot-drivers",
             "eth0 virtio_net",
             "eth0 would be missing after the next boot: modprobe would not load its driver virtio_net",
+        ),
+        (
+            "boot-locks",
+            "eth0 virtio_net /etc/sysctl.d/10-x.conf",
+            "eth0 would be missing after the next boot: {}",
         ),
         (
             "boot-images",
@@ -77,7 +88,7 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
     ],
 )
 def test_what_was_tried_and_failed(name: str, line: str, why: str) -> None:
-    assert fault({name: ok(f"{line}\n")}) == why.format("unknown filesystem")
+    assert fault({name: ok(f"{line}\n")}) == why.format(_REASONS.get(name, ""))
     assert fault({name: ok()}) is None
 
 
@@ -269,6 +280,28 @@ def test_what_the_boot_loader_starts_comes_back_even_if_written_to_in_place(tmp_
     _ran(f"{values}{parts}tree_put_back {boot} 1\n")
     assert kernel.read_bytes() == b"k" * 700_000
     assert sorted(each.name for each in boot.iterdir()) == [".labrun-tree", "vmlinuz-5", "vmlinuz-6"]
+
+
+def test_a_file_that_forbids_to_load_modules_before_a_driver_is_there_is_named(tmp_path: Path) -> None:
+    folder, lister = tmp_path / "etc/sysctl.d", tmp_path / "lsinitramfs"
+    folder.mkdir(parents=True)
+    file, initrd = folder / "10-x.conf", tmp_path / "initrd"
+    initrd.write_text("x")
+    (tmp_path / "drivers").write_text("eth0 virtio_net virtio1 /sys/d /sys/p virtio:d1\n")
+    (tmp_path / "chain").write_text(f"initrd {initrd} there 1,1,1\n")
+    script = f"PATH={tmp_path}:$PATH guard={tmp_path}\n"
+    script += "".join(map(guest_script, ("boot_chain", "try_boot"))) + "try_locks\n"
+    for says, holds, named in (
+        ("kernel.modules_disabled = 1\n", "/ext4.ko", f"eth0 virtio_net {file}\n"),
+        ("kernel/modules_disabled=1\n", "/ext4.ko", f"eth0 virtio_net {file}\n"),
+        ("kernel.modules_disabled = 0\n", "/ext4.ko", ""),
+        ("# kernel.modules_disabled = 1\n", "/ext4.ko", ""),
+        ("kernel.modules_disabled = 1\n", "/virtio_net.ko.xz", ""),
+    ):
+        file.write_text(says)
+        lister.write_text(f"#!/bin/sh\necho {holds}\n")
+        lister.chmod(0o755)
+        assert _ran(script, ("/etc/", f"{tmp_path}/etc/")) == named, (says, holds)
 
 
 def test_what_lies_in_boot_comes_back_whether_large_or_small(tmp_path: Path) -> None:
