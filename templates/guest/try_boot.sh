@@ -90,8 +90,8 @@ fault_list=$({ timeout 60 lsinitramfs "$1" || timeout 60 lsinitrd "$1"; } 2>/dev
 if [ -z "$fault_list" ]; then [ $(($2 * 2)) -ge "$3" ] || echo "has lost more than half and cannot be read"; return; fi
 printf '%s\n' "$fault_list" | grep -qE '(^|[ /])init( ->|$)' || { echo "has no init"; return; }
 root_modules | while IFS= read -r fault_module; do
-[ -n "$(modinfo -F filename "$fault_module" 2>/dev/null | grep '[.]ko')" ] || continue
-printf '%s\n' "$fault_list" | tr _ - | grep -q "/$fault_module[.]ko" || { echo "has no $fault_module, which the root file system needs"; return; }
+modinfo -F filename "$fault_module" 2>/dev/null | grep -q '[.]ko' || continue
+printf '%s\n' "$fault_list" | tr _ - | grep -q "/${fault_module}[.]ko" || { echo "has no $fault_module, which the root file system needs"; return; }
 done
 }
 

@@ -49,6 +49,10 @@ CASES: dict[str, Case] = {
     "cutinitrd": on_change("f=$(readlink -f /initrd.img); truncate -s 100k $f"),
     # Drivers.
     "badparameter": only_file("/etc/modprobe.d/x.conf", "options virtio_net napi_tx=rubbish\n"),
+    "linkmac": only_file(
+        "/etc/systemd/network/10-x.link",
+        "[Match]\nOriginalName=eth*\n[Link]\nMACAddressPolicy=none\nMACAddress=02:00:00:00:00:99\n",
+    ),
     "firstboot": Case(
         files={"/etc/labrun-test.conf": ("x\n", "echo uninitialized >/etc/machine-id")}, stays=True
     ),
