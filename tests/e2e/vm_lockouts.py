@@ -53,6 +53,7 @@ CASES: dict[str, Case] = {
         "/etc/systemd/network/10-x.link",
         "[Match]\nOriginalName=eth*\n[Link]\nMACAddressPolicy=none\nMACAddress=02:00:00:00:00:99\n",
     ),
+    "nomodulesboot": only_file("/etc/sysctl.d/10-x.conf", "kernel.modules_disabled = 1\n"),
     "firstboot": Case(
         files={"/etc/labrun-test.conf": ("x\n", "echo uninitialized >/etc/machine-id")}, stays=True
     ),
