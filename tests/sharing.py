@@ -25,7 +25,7 @@ _MACHINES = (
         "choose",
     ),
     *("machines_vm", "image_check", "snapshots_qemu", "snapshots_vm", "vm_changes", "vm_kernel"),
-    *("vm_families", "vm_jump_host", "vms_by_hand"),
+    *("vm_families", "vm_jump_host", "vms_by_hand", "way_in_vm"),
     # These share a hypervisor as well, which is a container with VMs.
     *("second_hypervisor", "systemd_hypervisor", "newer_hypervisor"),
     *("remote_refusals", "remote_limits", "image_uploads"),

@@ -24,6 +24,16 @@ def chain_faults(facts: Facts) -> Iterator[str]:
     yield from _fstab_faults(facts)
     before, now = _lines(facts, "boot-chain-before"), _lines(facts, "boot-chain")
     yield from _loader_faults(before, now)
+    for line in _lines(facts, "boot-images"):
+        kind, _, rest = line.partition(" ")
+        name, _, reason = rest.partition(" ")
+        yield f"the next boot would fail: {name}, {_PARTS.get(kind, kind)}, {reason}"
+    for line in _lines(facts, "boot-locks"):
+        nic, module, path = line.split(" ", 2)
+        yield (
+            f"{nic} would be missing after the next boot: {path} forbids to load modules before its driver "
+            f"{module} is there"
+        )
     for line in _lines(facts, "boot-drivers"):
         nic, _, module = line.partition(" ")
         yield f"{nic} would be missing after the next boot: modprobe would not load its driver {module}"

@@ -33,9 +33,8 @@ esac
 done;;
 *\$*) ;;
 *)
-# A path is that on the boot loader's own file system.
-for chain_file in "$chain_path" "/boot$chain_path"; do [ ! -s "$chain_file" ] || break; done
-if [ -s "$chain_file" ]; then echo "$chain_kind $chain_path there $(stat -L -c '%i,%s,%Y' "$chain_file")"
+chain_file=$(chain_place "$chain_path")
+if [ -n "$chain_file" ]; then echo "$chain_kind $chain_path there $(stat -c '%i,%s,%Y' "$chain_file")"
 else echo "$chain_kind $chain_path gone"
 fi;;
 esac
@@ -54,13 +53,25 @@ echo "${driver_nic##*/} $(basename "$(readlink -f "$driver_nic/device/driver/mod
 done
 } 2>/dev/null
 
-# Copy what lies in /boot, without room for its large files: those have a second name until the change is confirmed, which
-# helps where they are replaced rather than written to.
+# Print the file that a path of the boot loader means: a path is that on its own file system.
+chain_place() { for place_file in "$1" "/boot$1"; do [ ! -s "$place_file" ] || { readlink -f "$place_file"; return; }; done; }
+
+# Copy what lies in /boot, here. Large files only get a second name until the change is confirmed, which helps where they are
+# replaced rather than written to; but of what the boot loader starts there is a copy of its own, if there is room.
 copy_boot() {
 rm -rf .labrun-tree
 mkdir .labrun-tree
 cp -al "$@" .labrun-tree/ || :
 find "$@" -type f -size -513k -print0 | xargs -0 -r cp -a --parents --remove-destination -t .labrun-tree || :
+[ -s "$guard/chain" ] || return 0
+boot_here=$(pwd -P)
+sed -n 's/^\(kernel\|initrd\) \(.*\) there .*/\2/p' "$guard/chain" | while IFS= read -r boot_path; do
+boot_file=$(chain_place "$boot_path")
+case $boot_file in "$boot_here"/*) boot_file=${boot_file#"$boot_here"/};; *) continue;; esac
+boot_size=$(stat -c %s "$boot_file") boot_room=$(df -Pk . | awk 'NR == 2 { print $4 }')
+[ "$boot_room" -gt $((boot_size / 512 + 65536)) ] || continue
+{ cp -a --reflink=auto "$boot_file" .labrun-tree/.labrun-new && mv -f .labrun-tree/.labrun-new ".labrun-tree/$boot_file"; } || rm -f .labrun-tree/.labrun-new
+done
 } 2>/dev/null
 
 # The file systems of disks that can be written to.

@@ -6,7 +6,10 @@ if [ ! -e "/etc/.labrun-tree/$1" ] && [ ! -e "/etc/$1" ]; then return 1; fi
 ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service -x labrun-guard "/etc/.labrun-tree/$1" "/etc/$1"
 }
 for each in /etc/sysctl.d/*.conf /etc/sysctl.conf; do
-[ ! -e "$each" ] || cmp -s "/etc/.labrun-tree/${each#/etc/}" "$each" || sysctl -q -e -p "$each"
+if [ ! -e "$each" ] || cmp -s "/etc/.labrun-tree/${each#/etc/}" "$each"; then continue; fi
+# That could not be taken back: it is judged by what the file says.
+if grep -q modules_disabled "$each"; then sed /modules_disabled/d "$each" | sysctl -q -e -p -
+else sysctl -q -e -p "$each"; fi
 done
 if sshd -t; then reload_sshd; fi
 rm -f /run/labrun-sshd-reload

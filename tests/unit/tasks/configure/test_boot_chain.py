@@ -55,6 +55,12 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
     assert fault({"boot-chain-before": before, "boot-chain": now}) is None
 
 
+_REASONS = {
+    "boot-mounts": "unknown filesystem",
+    "boot-locks": "/etc/sysctl.d/10-x.conf forbids to load modules before its driver virtio_net is there",
+}
+
+
 @pytest.mark.parametrize(
     ("name", "line", "why"),
     [
@@ -64,10 +70,25 @@ def test_a_path_that_could_not_be_told_before_is_no_news() -> None:
             "eth0 virtio_net",
             "eth0 would be missing after the next boot: modprobe would not load its driver virtio_net",
         ),
+        (
+            "boot-locks",
+            "eth0 virtio_net /etc/sysctl.d/10-x.conf",
+            "eth0 would be missing after the next boot: {}",
+        ),
+        (
+            "boot-images",
+            "initrd /initrd.img has no init",
+            "the next boot would fail: /initrd.img, the early userland, has no init",
+        ),
+        (
+            "boot-images",
+            "kernel /vmlinuz is not one",
+            "the next boot would fail: /vmlinuz, the kernel, is not one",
+        ),
     ],
 )
 def test_what_was_tried_and_failed(name: str, line: str, why: str) -> None:
-    assert fault({name: ok(f"{line}\n")}) == why.format("unknown filesystem")
+    assert fault({name: ok(f"{line}\n")}) == why.format(_REASONS.get(name, ""))
     assert fault({name: ok()}) is None
 
 
@@ -152,6 +173,135 @@ def test_a_driver_that_modprobe_would_not_load_is_named(tmp_path: Path) -> None:
     ):
         (tmp_path / "says").write_text(says)
         assert _ran(script) == named, says
+
+
+@pytest.mark.parametrize(
+    ("option", "is_refused"),
+    [
+        ("napi_tx=rubbish", True),
+        ("napi_tx=0", False),
+        ("napi_tx=yes", False),
+        ("napi_tx", False),
+        ("csum=n napi-weight=many", True),
+        ("napi_weight=0x40", False),
+        ("irq=1,2,-3", False),
+        ("irq=1,two", True),
+        ("mode=rubbish", False),
+        ("unknown=rubbish", False),
+    ],
+)
+def test_options_are_judged_by_the_types_that_the_module_gives_them(
+    tmp_path: Path, option: str, is_refused: bool
+) -> None:
+    program = tmp_path / "modinfo"
+    program.write_text(
+        "#!/bin/sh\nprintf '%s\\n' napi_tx:bool csum:bool napi_weight:int 'irq:array of int' mode:charp\n"
+    )
+    program.chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n{guest_script('try_boot')}"
+    script += f"refuses_options virtio_net.ko {option} && echo refused || echo taken\n"
+    assert _ran(script) == ("refused\n" if is_refused else "taken\n")
+
+
+_GZIP = b"\x1f\x8b"
+
+
+@pytest.mark.parametrize(
+    ("content", "listed", "was", "why"),
+    [
+        (b"x\n", "", 0, "is not one"),
+        (_GZIP, "init\nx/ext4.ko.xz\nusr/lib/modules/6/virtio_blk.ko\n", 9, ""),
+        (
+            _GZIP,
+            "init\nusr/lib/modules/6/ext4.ko\n",
+            9,
+            "has no virtio-blk, which the root file system needs",
+        ),
+        (_GZIP, "bin/sh\n", 9, "has no init"),
+        (
+            _GZIP,
+            "lrwxrwxrwx 1 root root 23 init -> usr/lib/systemd/systemd\n./ext4.ko /virtio-blk.ko\n",
+            9,
+            "",
+        ),
+        # What cannot be listed may still boot, as long as it has not been cut.
+        (_GZIP * 10, "", 40, ""),
+        (_GZIP * 10, "", 41, "has lost more than half and cannot be read"),
+    ],
+)
+def test_an_early_userland_that_starts_nothing_is_told(
+    tmp_path: Path, content: bytes, listed: str, was: int, why: str
+) -> None:
+    image = tmp_path / "initrd"
+    image.write_bytes(content)
+    (tmp_path / "listed").write_text(listed)
+    for name, line in (
+        ("lsinitramfs", f"test -s {tmp_path}/listed && cat {tmp_path}/listed"),
+        ("modinfo", 'echo "/lib/modules/6/$3.ko"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f"PATH={tmp_path}:$PATH\n{guest_script('try_boot')}"
+    script += f"root_modules() {{ echo ext4; echo virtio-blk; }}\ninitrd_fault {image} {len(content)} {was}\n"
+    assert _ran(script).strip() == why
+
+
+def test_only_images_that_have_changed_are_looked_at(tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinuz"
+    kernel.write_bytes(b"\0" * 514 + b"HdrS" + b"\0" * 2000)
+    parts = f"guard={tmp_path}\n" + "".join(map(guest_script, ("boot_chain", "try_boot")))
+    listing = f"chain_state() {{ echo kernel {kernel} there $(stat -c '%i,%s,%Y' {kernel}); }}\n"
+    (tmp_path / "chain").write_text(_ran(f"{parts}{listing}uname() {{ echo x86_64; }}\nchain_state\n"))
+    look = f"{parts}{listing}uname() {{ echo x86_64; }}\ntry_images\n"
+    assert _ran(look) == ""
+    kernel.write_bytes(b"\0" * 514 + b"HdrS" + b"\0" * 1999)
+    assert _ran(look) == ""
+    kernel.write_bytes(b"\0" * 514 + b"HdrS")
+    assert _ran(look) == f"kernel {kernel} has lost more than half\n"
+    kernel.write_bytes(b"x" * 2519)
+    assert _ran(look) == f"kernel {kernel} is not one\n"
+
+
+def test_what_the_boot_loader_starts_comes_back_even_if_written_to_in_place(tmp_path: Path) -> None:
+    boot, guard, live = tmp_path / "boot", tmp_path / "guard", tmp_path / "live"
+    for folder in (boot, guard, live):
+        folder.mkdir()
+    kernel, other = boot / "vmlinuz-6", boot / "vmlinuz-5"
+    for each in (kernel, other):
+        each.write_bytes(b"k" * 700_000)
+    (tmp_path / "vmlinuz").symlink_to("boot/vmlinuz-6")
+    (guard / "chain").write_text(f"kernel {tmp_path}/vmlinuz there 1,700000,1\n")
+    parts = "".join(map(guest_script, ("trees", "boot_chain")))
+    values = f"guard={guard} live={live}\n"
+    _ran(f"{values}{parts}cd {boot}; copy_boot *; tree_list >{guard}/tree1\n")
+    assert [each.stat().st_nlink for each in (kernel, other)] == [1, 2]
+    with kernel.open("r+b") as opened:
+        opened.truncate(10)
+    _ran(f"{values}{parts}tree_put_back {boot} 1\n")
+    assert kernel.read_bytes() == b"k" * 700_000
+    assert sorted(each.name for each in boot.iterdir()) == [".labrun-tree", "vmlinuz-5", "vmlinuz-6"]
+
+
+def test_a_file_that_forbids_to_load_modules_before_a_driver_is_there_is_named(tmp_path: Path) -> None:
+    folder, lister = tmp_path / "etc/sysctl.d", tmp_path / "lsinitramfs"
+    folder.mkdir(parents=True)
+    file, initrd = folder / "10-x.conf", tmp_path / "initrd"
+    initrd.write_text("x")
+    (tmp_path / "drivers").write_text("eth0 virtio_net virtio1 /sys/d /sys/p virtio:d1\n")
+    (tmp_path / "chain").write_text(f"initrd {initrd} there 1,1,1\n")
+    script = f"PATH={tmp_path}:$PATH guard={tmp_path}\n"
+    script += "".join(map(guest_script, ("boot_chain", "try_boot"))) + "try_locks\n"
+    for says, holds, named in (
+        ("kernel.modules_disabled = 1\n", "/ext4.ko", f"eth0 virtio_net {file}\n"),
+        ("kernel/modules_disabled=1\n", "/ext4.ko", f"eth0 virtio_net {file}\n"),
+        ("kernel.modules_disabled = 0\n", "/ext4.ko", ""),
+        ("# kernel.modules_disabled = 1\n", "/ext4.ko", ""),
+        ("kernel.modules_disabled = 1\n", "/virtio_net.ko.xz", ""),
+    ):
+        file.write_text(says)
+        lister.write_text(f"#!/bin/sh\necho {holds}\n")
+        lister.chmod(0o755)
+        assert _ran(script, ("/etc/", f"{tmp_path}/etc/")) == named, (says, holds)
 
 
 def test_what_lies_in_boot_comes_back_whether_large_or_small(tmp_path: Path) -> None:
