@@ -12,6 +12,7 @@ import pytest
 from labrun.errors import CommandError
 from labrun.ports import Transport
 from labrun.runner.commands.both_ends import parts
+from labrun.tasks.configure import behind
 from labrun.tasks.configure.behind import answering
 from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
@@ -88,6 +89,20 @@ def test_nobody_dials_a_former_address_of_a_host_that_answers(tmp_path: Path) ->
         former.setblocking(False)
         with pytest.raises(BlockingIOError):
             former.accept()
+
+
+def test_an_attempt_through_a_jump_host_may_last_as_long_as_the_login_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback_sshd(tmp_path) as server:
+        # No login is as fast as this.
+        monkeypatch.setattr(behind, "_TRY_SECONDS", 1e-6)
+        login = {"name": "gate", "host": "127.0.0.1", "port": server.port, "username": server.user}
+        there = {"name": "there", "address": "127.0.0.1", "port": server.port, "jump": server.extras(**login)}
+        assert answering([there], LONG) == [there]  # type: ignore[list-item]
+        # Without one the attempt is as short as ever.
+        del there["jump"]
+        assert answering([there], LONG) == []  # type: ignore[list-item]
 
 
 def no_login() -> Transport:
