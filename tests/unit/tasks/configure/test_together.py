@@ -13,7 +13,9 @@ from labrun.errors import CommandError
 from labrun.ports import Transport
 from labrun.runner.commands.both_ends import parts
 from labrun.tasks.configure import behind
+from labrun.tasks.configure import together as together_module
 from labrun.tasks.configure.behind import answering
+from labrun.tasks.configure.confirmation import APPLY_SECONDS
 from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
 from labrun.tasks.configure.together import AloneError, Cuts, Stage, Together, TogetherGuard
@@ -65,6 +67,11 @@ def test_nobody_waits_for_a_host_that_has_ended() -> None:
     assert together.missing(["pc", "phone"], Stage.GOOD, LONG) == ["pc", "phone"]
     # What it had reached still counts.
     assert together.missing(["pc"], Stage.READ, LONG) == []
+
+
+def test_a_router_waits_for_as_long_as_those_behind_it_may_change() -> None:
+    # If it gave up earlier, they would change alone, and nobody would reach them.
+    assert together_module._CHANGING >= APPLY_SECONDS
 
 
 def test_a_wait_has_an_end() -> None:
