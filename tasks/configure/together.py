@@ -31,8 +31,8 @@ TOGETHER = "labrun_together"
 
 # How long the slowest of the hosts may take to be read before the first of them changes (seconds).
 _READING = 90.0
-# How long the hosts behind this one may take to change (seconds): if it gave up before, they would change alone.
-# Nobody waits for one that has ended.
+# How long the hosts behind this one may take to change (seconds): if it gave up before, they would change
+# alone. Nobody waits for one that has ended.
 _CHANGING = float(APPLY_SECONDS)
 
 
