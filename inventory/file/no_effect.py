@@ -13,6 +13,7 @@ from labrun.inventory.file.schema import LabFile
 from labrun.inventory.kernel_values import path_of, role_values, value_of
 from labrun.inventory.model import Host, Interface, Lab, Mode, Notice
 from labrun.inventory.topology.nic_filters import directions
+from labrun.inventory.topology.translated import hidden_from
 from labrun.inventory.traffic import FilterRule
 
 __all__ = ["find_idle_keys"]
@@ -45,7 +46,7 @@ def find_idle_keys(
     idle: dict[Path, str] = {}
     active: set[Path] = set()
     for host in merged.values():
-        for path, why in _of_host(lab, host, report):
+        for path, why in (*_of_host(lab, host, report), *_of_sources(lab, host, report)):
             if why is None:
                 active.add(path)
             else:
@@ -113,6 +114,29 @@ def _of_firewall(host: Host, merged: Merged, report: Report) -> _Found:
     if not firewall.ssh:
         open_anyway = "input is accept, so sshd's ports stay open" if firewall.input == "accept" else None
         yield merged.place(report, "firewall", "ssh"), open_anyway
+
+
+def _of_sources(lab: Lab, merged: Merged, report: Report) -> _Found:
+    """Yield each source of a rule, and why no packet that meets the rule has it, None if some have."""
+    host = lab.hosts[merged.name]
+    if host.firewall is not None:
+        place = merged.place(report, "firewall", "allow")
+        for number, rule in enumerate(host.firewall.allow):
+            policy = host.firewall.input if rule.to is None else host.firewall.forward
+            if rule.source is not None and policy == "drop":
+                yield (*place, number, "from"), _of_source(lab, host, rule.source, rule.to)
+    for name in dict.fromkeys(nic.filter for nic in host.interfaces if nic.filter is not None):
+        for number, found in enumerate(lab.filters[name].rules if name in lab.filters else ()):
+            if found.source is not None:
+                # What a host sends has its own address, or that of somebody behind it.
+                comes = found.direction != "out"
+                why = _of_source(lab, host, found.source, None) if comes and found.to is None else None
+                yield ("filters", name, number, "from"), why
+
+
+def _of_source(lab: Lab, host: Host, source: str, to: str | None) -> str | None:
+    router = hidden_from(lab, host, source, to)
+    return f"what {source} sends to {to or host.name} has the address of {router} by then" if router else None
 
 
 def _of_sysctl(host: Host, merged: Merged, report: Report) -> _Found:

@@ -110,7 +110,8 @@ def _across_hosts(changes: Iterator[_Change]) -> Iterator[_Change]:
 
 
 def _who(hosts: Sequence[str]) -> str:
-    if len(hosts) <= _NAMED_HOSTS and len(", ".join(hosts)) <= _WIDEST[0]:
+    # The column is as wide as its longest text: one host has nothing that could be left out.
+    if len(hosts) == 1 or (len(hosts) <= _NAMED_HOSTS and len(", ".join(hosts)) <= _WIDEST[0]):
         return ", ".join(hosts)
     return f"{hosts[0]} and {len(hosts) - 1} more"
 

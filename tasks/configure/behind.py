@@ -24,8 +24,11 @@ from labrun.tasks.guest.tcp import await_banner
 __all__ = ["Behind", "answering", "answers", "cut_off", "leads"]
 
 _IP_SECONDS = 5.0
-# The timeout of one attempt; a lost SYN is retransmitted after 1 s.
+# The timeout of one attempt from here; a lost SYN is retransmitted after 1 s.
 _TRY_SECONDS = 3.0
+# An attempt through a jump host begins with a login there, which takes longer than that where it is slow. Its
+# kernel sends the SYN again by itself, and tells in 3 s that nobody is there.
+_THROUGH_SECONDS = 12.0
 _AT_ONCE_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
 _AT_ONCE = 64
@@ -142,10 +145,11 @@ def _answers_through(
     return True
 
 
-def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Behind]:
+def answering(hosts: Sequence[Behind], seconds: float = _THROUGH_SECONDS) -> list[Behind]:
     """Return those that answer within ``seconds``, with one attempt at each address, all at the same time.
 
-    Where else a host may be is asked only if it does not answer at once where it should be.
+    An attempt that needs no jump host takes 3 s at most. Where else a host may be is asked only if it does
+    not answer at once where it should be.
     """
     if not hosts:
         return []
@@ -156,13 +160,13 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
         answered = heard[host["name"]]
         if address != host["address"] and answered.wait(min(_AT_ONCE_SECONDS, seconds / 2)):
             return
-        left = min(_TRY_SECONDS, until - time.monotonic())
+        left = until - time.monotonic()
         if left <= 0:
             return
         if "jump" in host:
             is_there = _answers_through(jump_hosts, host["jump"], address, host["port"], left)
         else:
-            is_there = answers(address, host["port"], left)
+            is_there = answers(address, host["port"], min(_TRY_SECONDS, left))
         if is_there:
             answered.set()
 

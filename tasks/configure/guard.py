@@ -39,7 +39,7 @@ _TELL = 5.0
 _MARGIN = 30.0
 # The extra time for a host's checks after the rollback, and a reboot as the last resort.
 _RESTART = 120.0
-# How long a host behind a router may take to answer again.
+# How long a host behind a router may take to answer again; behind a slow router it takes longer.
 _ASK = 12.0
 # A shorter time to confirm than this was chosen explicitly, and is kept (seconds).
 _USUAL = 60
@@ -163,7 +163,7 @@ class Guard:
 
     def _cut_off(self) -> str | None:
         """Return which hosts behind this one answered before the change and do not now."""
-        names = [host["name"] for host in cut_off(self._answered, min(_ASK, self.patience))]
+        names = [host["name"] for host in cut_off(self._answered, min(_ASK * self._slow, self.patience))]
         if not names:
             return None
         self._cut(names)

@@ -15,7 +15,7 @@ from enum import IntEnum
 from labrun.errors import CommandError
 from labrun.ports import Transport
 from labrun.tasks.configure.behind import Behind
-from labrun.tasks.configure.confirmation import Login, Look, RollbackResult
+from labrun.tasks.configure.confirmation import APPLY_SECONDS, Login, Look, RollbackResult
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.plan import HostPlan, Seen
@@ -31,8 +31,9 @@ TOGETHER = "labrun_together"
 
 # How long the slowest of the hosts may take to be read before the first of them changes (seconds).
 _READING = 90.0
-# How long the hosts behind this one may take to change (seconds).
-_CHANGING = 60.0
+# How long the hosts behind this one may take to change (seconds): if it gave up before, they would change
+# alone. Nobody waits for one that has ended.
+_CHANGING = float(APPLY_SECONDS)
 
 
 class AloneError(CommandError):

@@ -7,12 +7,13 @@ import subprocess
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from labrun.hypervisor import networks_of, translated
+from labrun.hypervisor import is_local, networks_of, translated
 from labrun.inventory.model import Lab, Network
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.tasks.guest.scripts import hypervisor_script
 from labrun.tasks.provision.half_started import take_back_half_started
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
+from labrun.tasks.provision.kept_rules import forget_rules
 from labrun.tasks.provision.libvirt_hooks import starting
 from labrun.tasks.provision.network_forms import Entries, is_chosen
 from labrun.tasks.provision.network_health import network_health, wake_dnsmasq
@@ -139,6 +140,10 @@ def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
                     _revive_dnsmasq(existing)
             elif plan.action == "restart":
                 existing.destroy()
+        if is_new and is_local(uri):
+            # Those of one that was removed without labrun name its bridge, and would fail this one's start.
+            with contextlib.suppress(OSError):
+                forget_rules(f"labrun/{spec.lab}/forward/{spec.name}")
         xml = spec.xml if existing is None else definition_xml(spec, existing)
         # Define it even if the network keeps running, since the definition records the applied state.
         existing = connection.networkDefineXML(xml)

@@ -17,6 +17,7 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
 from labrun.tasks.drift.lab_rows import lab_rows
+from labrun.tasks.provision.kept_rules import RULES, forget_rules, keep_rules
 from labrun.tasks.provision.networks import (
     apply_network,
     network_spec,
@@ -25,6 +26,7 @@ from labrun.tasks.provision.networks import (
     remove_network,
 )
 from labrun.tasks.provision.objects import Plan, Planned, Spec
+from labrun.tasks.provision.overlay import LABS
 from labrun.tasks.provision.planning import LabPlan
 from tests.leftovers import note
 
@@ -209,3 +211,26 @@ def test_the_ipv6_of_a_nat_network_is_translated(connection: libvirt.virConnect,
     xml = connection.networkLookupByName("networks-real-out").XMLDesc()
     assert "<nat ipv6='yes'>" in xml
     assert actions(connection, lab)["out"] == "none"
+
+
+@pytest.mark.full
+def test_a_new_network_forgets_what_an_earlier_one_of_its_name_had_kept(
+    connection: libvirt.virConnect, lab: Lab
+) -> None:
+    """Somebody removed the lab without labrun, and its bridge is not there any more."""
+    table = f"labrun/{lab.name}/forward/plain"
+    gone = "/proc/sys/net/ipv4/conf/virbr-gone/route_localnet"
+    keep_rules(table, f"table inet {table} {{\n}}\n", last=f"echo 1 >{gone}")
+    kept = LABS / lab.name / RULES / "forward-plain"
+    assert kept.is_file()
+    try:
+        apply_network(connection, specs(lab)["plain"], plans(connection, lab)["plain"])
+        assert connection.networkLookupByName(lab.libvirt_name("plain")).isActive()
+        assert not kept.exists()
+        # Those of a network that is there are its own, and stay.
+        keep_rules(table, f"table inet {table} {{\n}}\n")
+        assert actions(connection, lab)["plain"] == "none"
+        apply_network(connection, specs(lab)["plain"], plans(connection, lab)["plain"])
+        assert kept.is_file()
+    finally:
+        forget_rules(table)

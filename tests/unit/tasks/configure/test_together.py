@@ -12,7 +12,10 @@ import pytest
 from labrun.errors import CommandError
 from labrun.ports import Transport
 from labrun.runner.commands.both_ends import parts
+from labrun.tasks.configure import behind
+from labrun.tasks.configure import together as together_module
 from labrun.tasks.configure.behind import answering
+from labrun.tasks.configure.confirmation import APPLY_SECONDS
 from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
 from labrun.tasks.configure.together import AloneError, Cuts, Stage, Together, TogetherGuard
@@ -66,6 +69,11 @@ def test_nobody_waits_for_a_host_that_has_ended() -> None:
     assert together.missing(["pc"], Stage.READ, LONG) == []
 
 
+def test_a_router_waits_for_as_long_as_those_behind_it_may_change() -> None:
+    # If it gave up earlier, they would change alone, and nobody would reach them.
+    assert together_module._CHANGING >= APPLY_SECONDS
+
+
 def test_a_wait_has_an_end() -> None:
     together = Together({"gate": ["pc"]})
     assert together.missing(["pc"], Stage.READ, 0.01) == ["pc"]
@@ -88,6 +96,20 @@ def test_nobody_dials_a_former_address_of_a_host_that_answers(tmp_path: Path) ->
         former.setblocking(False)
         with pytest.raises(BlockingIOError):
             former.accept()
+
+
+def test_an_attempt_through_a_jump_host_may_last_as_long_as_the_login_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback_sshd(tmp_path) as server:
+        # No login is as fast as this.
+        monkeypatch.setattr(behind, "_TRY_SECONDS", 1e-6)
+        login = {"name": "gate", "host": "127.0.0.1", "port": server.port, "username": server.user}
+        there = {"name": "there", "address": "127.0.0.1", "port": server.port, "jump": server.extras(**login)}
+        assert answering([there], LONG) == [there]  # type: ignore[list-item]
+        # Without one the attempt is as short as ever.
+        del there["jump"]
+        assert answering([there], LONG) == []  # type: ignore[list-item]
 
 
 def no_login() -> Transport:
