@@ -183,13 +183,11 @@ def uri_of(lab: FarLab) -> str:
 
 def test_a_fork_says_what_keeps_vms(lab: FarLab) -> None:
     fork = lab.run("fork", "x")
-    assert (fork.exit_code, fork.stderr) == (
-        5,
-        (
-            f"error: fork: a fork has containers only, and {uri_of(lab)} has VMs of the lab alone\n"
-            "hint: `labrun snapshot save NAME` keeps VMs too\n"
-        ),
-    )
+    assert fork.exit_code == 5
+    assert fork.stderr.startswith(
+        f"error: fork: a fork has containers only, and {uri_of(lab)} has VMs of the lab alone\n"
+        "hint: `labrun snapshot save NAME` keeps VMs too\n"
+    ), fork.stderr
 
 
 def test_one_that_is_gone_is_an_error(lab: FarLab, far: tuple[Path, FurtherHypervisor]) -> None:
