@@ -135,12 +135,14 @@ def test_domains_of_libvirt_become_machines_on_networks_like_theirs() -> None:
 
 def test_what_a_lab_file_has_in_another_way_is_listed_of_domains() -> None:
     nic = (
-        "<interface type='network'><source network='lan' portgroup='staff'/><filterref filter='clean-traffic'/>"
+        "<interface type='network'><source network='lan' portgroup='staff'/>"
+        "<filterref filter='clean-traffic'/>"
         "<vlan><tag id='7'/></vlan></interface>"
     )
     lan = (
         "<network><name>lan</name><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward>"
-        "<mtu size='1400'/><domain name='lan.test'/><dns><host ip='10.66.0.2'><hostname>a</hostname></host></dns>"
+        "<mtu size='1400'/><domain name='lan.test'/>"
+        "<dns><host ip='10.66.0.2'><hostname>a</hostname></host></dns>"
         "<portgroup name='staff'/><ip address='10.66.0.1' prefix='24'/>"
         "<route address='10.67.0.0' prefix='16' gateway='10.66.0.2'/></network>"
     )
