@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Final
 
@@ -10,7 +11,7 @@ from labrun.inventory.file.source import Source
 from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.starting.draft import Draft, DraftHost, DraftNic, misread, short
 from labrun.inventory.starting.shell_lines import read_command
-from labrun.inventory.starting.yaml_source import at, members, text_of, texts_of
+from labrun.inventory.starting.yaml_source import at, members, read_tree, text_of, texts_of
 
 __all__ = ["read_containerlab"]
 
@@ -18,12 +19,18 @@ _BRIDGES: Final = ("bridge", "ovs-bridge")
 _SPECIAL: Final = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
 """Ends of links that are no machine of the lab, and kinds of links with such an end."""
 _TAKEN: Final = ("kind", "type", "exec", "sysctls", "memory", "cpu", "image", "group")
+_OF_LINK: Final = ("type", "endpoints", "mtu", "ipv4", "ipv6")
+_DEFAULT: Final = re.compile(r"\$\{\w+:?[=-]([^${}\n]*)\}")
+"""A variable of the environment with what it is where it is not set: here, none counts as set."""
 _UNITS: Final = {"": 1, "k": 1 / 1024, "kb": 1 / 1024, "kib": 1 / 1024, "m": 1, "mb": 1, "mib": 1}
 _LARGE_UNITS: Final = {"g": 1024, "gb": 1024, "gib": 1024}
 
 
 def read_containerlab(source: Source, root: Node) -> Draft:
     """Return the draft of a topology. Raises UsageError if it has no nodes, or is not of this shape."""
+    text = _DEFAULT.sub(r"\1", source.text)
+    if text != source.text:
+        root = read_tree(replace(source, text=text))
     draft = Draft(source.name, "a containerlab topology", text_of(at(root, "name")) or "")
     topology = at(root, "topology")
     nodes = at(topology, "nodes")
@@ -45,6 +52,7 @@ def read_containerlab(source: Source, root: Node) -> Draft:
             continue
         _node(draft, topology, called, kind, node, line)
         commands += [(draft.hosts[called], text, at_line) for text, at_line in _commands(topology, node)]
+    _shared(draft, topology)
     links = at(topology, "links")
     for link in links.value if links is not None and isinstance(links.value, list) else ():
         _link(draft, link, bridges)
@@ -71,6 +79,24 @@ def _commands(topology: Node | None, node: Node) -> list[tuple[str, int]]:
     return [entry for place in reversed(_inherited(topology, node)) for entry in texts_of(at(place, "exec"))]
 
 
+def _shared(draft: Draft, topology: Node | None) -> None:
+    """Note what labrun does not take over of the settings that several nodes share."""
+    places = [("defaults", at(topology, "defaults"))]
+    for section in ("kinds", "groups"):
+        places += [
+            (f"{section}.{short(called)}", place) for called, place, _ in members(at(topology, section))
+        ]
+    for what, place in places:
+        _rest(draft, what, place, _TAKEN)
+
+
+def _rest(draft: Draft, what: str, place: Node | None, taken: tuple[str, ...], line: int = 0) -> None:
+    rest = [(key, at_line) for key, _, at_line in members(place) if key not in taken]
+    if rest:
+        told = ", ".join(short(key) for key, _ in rest[:12])
+        draft.leave_out(f"{what}: {told}", "has no counterpart", line or rest[0][1])
+
+
 def _node(draft: Draft, topology: Node | None, called: str, kind: str | None, node: Node, line: int) -> None:
     image = _setting(topology, node, "image")
     told = [word for word in (kind and f"kind {kind}", image and f"image {image}") if word]
@@ -91,9 +117,7 @@ def _node(draft: Draft, topology: Node | None, called: str, kind: str | None, no
     cpu = _setting(topology, node, "cpu")
     if cpu is not None and re.fullmatch(r"\d{1,3}(\.\d+)?", cpu):
         host.vcpus = max(1, min(64, round(float(cpu))))
-    rest = [key for key, _, _ in members(node) if key not in _TAKEN]
-    if rest:
-        draft.leave_out(f"{host.name}: {', '.join(map(short, rest[:12]))}", "has no counterpart", line)
+    _rest(draft, host.name, node, _TAKEN, line)
 
 
 def _mebibytes(text: str | None) -> int | None:
@@ -127,6 +151,7 @@ def _link(draft: Draft, link: Node, bridges: set[str]) -> None:
         called = f"link {len(draft.networks)}: {told}"
         network = draft.add_network(called, f"the link {told}", is_link=True)
         network.name = _link_name(draft, names, network.name)
+    _rest(draft, "a link", link, _OF_LINK, link.line)
     mtu = text_of(at(link, "mtu"))
     if mtu is not None and re.fullmatch(r"[0-9]{3,5}", mtu) and 1280 <= int(mtu) <= 65535:
         draft.networks[called].mtu = int(mtu)

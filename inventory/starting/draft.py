@@ -46,6 +46,7 @@ class DraftHost:
     """A machine. ``router`` None = it is one if it is on several networks; ``note`` is for a comment.
 
     ``gateways`` are default routes, ``routes`` other ones, by the next hop's address. ``memory`` is in MiB.
+    ``hostname`` is the machine's own name, where it is not that of the lab.
     """
 
     name: str
@@ -57,6 +58,7 @@ class DraftHost:
     sysctl: dict[str, str] = field(default_factory=dict)
     memory: int | None = None
     vcpus: int | None = None
+    hostname: str | None = None
 
     def nic(self, called: str) -> DraftNic | None:
         """Return the NIC that the source calls so, None if there is none."""

@@ -19,6 +19,8 @@ LINE: Final = re.compile(
 _OF_LAB: Final = re.compile(r"\s*LAB_[A-Z]+\s*=.*")
 _VALUE: Final = re.compile(r"\"([^\"]*)\"|'([^']*)'|(\S+)")
 _MAC: Final = re.compile(r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}")
+_SHARED: Final = "shared.startup"
+"""Its commands run on every machine, before the machine's own."""
 _NOTHING: Final = ("image", "bridged", "ipv6", "port", "shell", "num_terms", "exec", "ulimit", "env", "args")
 
 
@@ -39,8 +41,11 @@ def read_kathara(source: Source) -> Draft:
         _setting(draft, match["host"], match["key"], _unquoted(match["value"]), number)
     if not draft.hosts:
         raise misread(source.name, "names no machine", 1, "such as pc1[0]=A")
+    folder = Path(source.directory)
     for called in draft.hosts:
-        _startup(draft, called, Path(source.directory))
+        for path in (folder / _SHARED, folder / f"{called}.startup"):
+            _startup(draft, called, path)
+    _beside(draft, folder)
     for called, network in draft.networks.items():
         network.is_link = len(list(draft.nics_on(called))) == 2
     return draft
@@ -79,9 +84,19 @@ def _setting(draft: Draft, called: str, key: str, value: str, line: int) -> None
         draft.leave_out(f"{host.name}: {short(key)}={short(value)}", why, line)
 
 
-def _startup(draft: Draft, called: str, folder: Path) -> None:
-    """Read the commands of a machine's startup file, if it has one."""
-    path = folder / f"{called}.startup"
+def _beside(draft: Draft, folder: Path) -> None:
+    """Note what is beside lab.conf and not read."""
+    for called in (*draft.hosts, "shared"):
+        if (folder / called).is_dir():
+            draft.leave_out(f"folder {called}/", "`files` puts files into machines")
+        if (folder / f"{called}.shutdown").is_file():
+            draft.leave_out(f"{called}.shutdown", "has no counterpart")
+    if (folder / "lab.dep").is_file():
+        draft.leave_out("lab.dep", "labrun starts machines together")
+
+
+def _startup(draft: Draft, called: str, path: Path) -> None:
+    """Read the commands of a startup file, if it is there."""
     if path.is_symlink() or not path.is_file():
         return
     host = draft.hosts[called]

@@ -68,6 +68,8 @@ def _host(host: DraftHost, names: dict[str, str]) -> Iterator[str]:
     yield f"  {host.name}:"
     if host.router:
         yield "    role: router"
+    if host.hostname is not None:
+        yield f"    hostname: {_scalar(host.hostname)}"
     if host.memory is not None:
         yield f"    memory: {host.memory}"
     if host.vcpus is not None:

@@ -120,6 +120,13 @@ def _nic(draft: Draft, host: DraftHost, element: ET.Element, seen: dict[str, _Se
     else:
         draft.leave_out(f"{host.name}: a NIC of the kind {kind or 'unknown'}", "has no counterpart")
         return
+    rest = [tag for tag in ("filterref", "vlan", "virtualport", "bandwidth") if element.find(tag) is not None]
+    if source.get("portgroup"):
+        rest.append("portgroup")
+    if rest:
+        draft.leave_out(
+            f"{host.name}: {', '.join(rest)} of the NIC on {draft.networks[nic.network].name}", "not read"
+        )
     host.nics.append(nic)
 
 
@@ -147,6 +154,16 @@ def _network(draft: Draft, network: DraftNetwork, seen: _Seen | None) -> None:
             network.hypervisor[4] = str(address.ip)
     if addresses and seen.element.find("./ip/dhcp") is None:
         network.dhcp = False
+    mtu = seen.element.find("mtu")
+    size = mtu.get("size", "") if mtu is not None else ""
+    if re.fullmatch(r"\d{3,5}", size) and 1280 <= int(size) <= 65535:
+        network.mtu = int(size)
+    rest = [
+        tag for tag in ("dns", "domain", "route", "portgroup", "vlan") if seen.element.find(tag) is not None
+    ]
+    rest += ["forward ports"] if seen.element.find("./forward/nat") is not None else []
+    if rest:
+        draft.leave_out(f"network {network.name}: {', '.join(rest)}", "not read")
 
 
 def _address(element: ET.Element) -> list[Interface]:

@@ -24,9 +24,7 @@ _OF_LINK: Final = (
     "name",
     "bridge",
     "mtu",
-    "pool",
     "role",
-    "bandwidth",
     "linkname",
 )
 _HOST_ROLES: Final = ("host",)
@@ -156,7 +154,7 @@ def _link(draft: Draft, link: Node, prefixes: Node | None) -> None:
         network.is_link = len(names) == 2 and kind in (None, "p2p")
         network.name = _name(draft, called, given or "-".join(names))
     network = draft.networks[called]
-    _prefix(draft, network, at(link, "prefix"), prefixes, link.line)
+    _prefix(draft, network, link, prefixes)
     mtu = text_of(at(link, "mtu"))
     if mtu is not None and re.fullmatch(r"\d{3,5}", mtu) and 1280 <= int(mtu) <= 65535:
         network.mtu = int(mtu)
@@ -169,7 +167,7 @@ def _link(draft: Draft, link: Node, prefixes: Node | None) -> None:
     rest = [
         key
         for key, _, _ in members(link)
-        if key not in _OF_LINK and key not in draft.hosts and key not in draft.networks
+        if key not in (*_OF_LINK, "prefix.ipv4", "prefix.ipv6") and key not in (*draft.hosts, *draft.networks)
     ]
     if rest:
         draft.leave_out(f"link {told}: {', '.join(map(short, rest[:12]))}", "has no counterpart", link.line)
@@ -196,6 +194,11 @@ def _ends(draft: Draft, link: Node) -> list[tuple[str, Node | None]] | None:
         ]
     else:
         ends = [(key, value) for key, value, _ in members(link) if key in known]
+        for name, value in ends:
+            if (text := text_of(value)) is not None:
+                draft.leave_out(
+                    f"link end {short(name)}: {short(text)}", "not the settings of a NIC", link.line
+                )
     for name in [name for name, _ in ends if name not in known]:
         draft.leave_out(f"link end {short(name)}", "there is no such node", link.line)
     ends = [(name, node) for name, node in ends if name in known]
@@ -215,22 +218,21 @@ def _names(text: str, known: set[str]) -> list[str]:
     return names
 
 
-def _prefix(draft: Draft, network: DraftNetwork, prefix: Node | None, named: Node | None, line: int) -> None:
-    text = text_of(prefix)
-    if text is not None and (found := at(named, text)) is not None:
-        prefix = found
-    texts = (
-        texts_of(prefix)
-        if text_of(prefix)
-        else [entry for key in ("ipv4", "ipv6") for entry in texts_of(at(prefix, key))]
-    )
+def _prefix(draft: Draft, network: DraftNetwork, link: Node, named: Node | None) -> None:
+    text = text_of(at(link, "prefix"))
+    if text is None:
+        texts = [entry for key in ("ipv4", "ipv6") for entry in texts_of(at(link, "prefix", key))]
+    elif (found := at(named, text)) is not None and text_of(found) is None:
+        texts = [entry for key in ("ipv4", "ipv6") for entry in texts_of(at(found, key))]
+    else:
+        texts = texts_of(found or at(link, "prefix"))
     for each, _ in texts:
         if each.lower() in ("true", "false"):
             continue
         try:
             network.subnets.append(ip_network(each, strict=False))
         except ValueError:
-            draft.leave_out(f"prefix {short(each)}", "not a subnet", line)
+            draft.leave_out(f"prefix {short(each)}", "not a subnet", link.line)
 
 
 def _addresses(

@@ -41,6 +41,8 @@ def read_command(host: DraftHost, line: str) -> bool:
     if words[:1] == ["sudo"]:
         words = words[1:]
     command, arguments = words[0].rsplit("/", 1)[-1], words[1:]
+    if command in ("sh", "bash", "ash") and arguments[:1] == ["-c"] and len(arguments) == 2:
+        return read_command(host, arguments[1])
     try:
         if command == "ip":
             return _ip(host, [word for word in arguments if word not in ("-4", "-6", "-f", "inet", "inet6")])

@@ -6,6 +6,9 @@ import re
 from ipaddress import ip_interface
 from typing import Final
 
+from pydantic import TypeAdapter
+
+from labrun.inventory.file.name_types import MachineName
 from labrun.inventory.file.source import Source
 from labrun.inventory.starting.draft import Draft, DraftHost, DraftNic, misread, short
 from labrun.inventory.starting.ruby_blocks import expanded
@@ -28,6 +31,7 @@ _VALUE: Final = re.compile(
 _CUSTOMIZE: Final = re.compile(
     r"(?P<of>\w+)\.customize.*[\"']--(?P<key>memory|cpus)[\"']\s*,\s*[\"']?(?P<value>\d{1,7})[\"']?.*"
 )
+_HOSTNAME: Final[TypeAdapter[str]] = TypeAdapter(MachineName)
 _NAMES: Final = ("virtualbox__intnet", "libvirt__network_name", "vmware__vmnet", "name")
 _MODES: Final = {
     "none": "isolated",
@@ -132,6 +136,8 @@ class _Reader:
                 host.vcpus = max(1, min(64, int(value)))
         elif key == "vm.box":
             host.note = f"{host.name}, box {value}"
+        else:
+            self._hostname(host, value, line.number)
 
     def _network(self, host: DraftHost, kind: str, rest: str, line: int) -> None:
         options = {
@@ -153,6 +159,8 @@ class _Reader:
             return
         nic = DraftNic("")
         self._address(host, nic, options, line)
+        if (mac := options.get("mac")) is not None:
+            self._mac(host, nic, mac, line)
         named = next((options[key] for key in _NAMES if options.get(key)), None)
         if named in ("true", "false"):
             named = "intnet" if named == "true" else None
@@ -169,6 +177,21 @@ class _Reader:
         if options.get("libvirt__dhcp_enabled") == "false":
             network.dhcp = False
         host.nics.append(nic)
+
+    def _hostname(self, host: DraftHost, value: str, line: int) -> None:
+        try:
+            name = _HOSTNAME.validate_python(value)
+        except ValueError:
+            self.draft.leave_out(f"{host.name}: hostname {short(value)}", "not a valid hostname", line)
+            return
+        host.hostname = name if name != host.name else None
+
+    def _mac(self, host: DraftHost, nic: DraftNic, text: str, line: int) -> None:
+        digits = re.sub("[:-]", "", text.lower())
+        if re.fullmatch("[0-9a-f][02468ace][0-9a-f]{10}", digits):
+            nic.mac = ":".join(re.findall("..", digits))
+        else:
+            self.draft.leave_out(f"{host.name}: mac {short(text)}", "not the address of one NIC", line)
 
     def _unnumber(self, called: str, name: str) -> None:
         """Keep the name of a network that was seen before."""

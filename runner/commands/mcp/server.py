@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from inspect import getdoc
 from typing import TYPE_CHECKING, Any, Final
 
 from labrun import __version__
@@ -31,8 +32,12 @@ Answer = dict[str, Any]
 
 
 def serve(invocation: Invocation, *, allow_write: bool) -> None:
-    """Serve on standard input and output until the client closes them."""
-    make_server(labrun_call(invocation), allow_write=allow_write).run("stdio")
+    """Serve on standard input and output until the client closes them, or is gone."""
+    try:
+        make_server(labrun_call(invocation), allow_write=allow_write).run("stdio")
+    except* BrokenPipeError:
+        # The client ended while a tool worked: there is nobody left to answer.
+        pass
 
 
 def make_server(call: Call, *, allow_write: bool) -> MCPServer[Any]:
@@ -48,9 +53,9 @@ def make_server(call: Call, *, allow_write: bool) -> MCPServer[Any]:
         read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
     )
     for tool in _reading(call):
-        server.add_tool(tool, annotations=reads, structured_output=True)
+        server.add_tool(tool, description=getdoc(tool), annotations=reads, structured_output=True)
     for tool in _writing(call) if allow_write else ():
-        server.add_tool(tool, annotations=writes, structured_output=True)
+        server.add_tool(tool, description=getdoc(tool), annotations=writes, structured_output=True)
     return server
 
 

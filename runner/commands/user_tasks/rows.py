@@ -55,10 +55,9 @@ def _row(host: str, results: MultiResult, name: str, seconds: float, *, dry_run:
 
 
 def _text(results: MultiResult) -> str:
-    """Return what the task returned; if that is nothing, what its subtasks did, each by its name."""
-    own = _said(results[0].result)
-    if own or len(results) == 1:
-        return own
+    """Return what the task returned, be it empty; if it returned nothing, what its subtasks did."""
+    if results[0].result is not None or len(results) == 1:
+        return _said(results[0].result)
     return "\n".join(_named(results))
 
 

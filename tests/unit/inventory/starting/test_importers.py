@@ -31,6 +31,12 @@ SOURCES = {
     "vagrant-hashes": "Vagrantfile",
     "vagrant-tables": "Vagrantfile",
     "vagrant-conditions": "Vagrantfile",
+    "containerlab-clos": "clos.clab.yml",
+    "containerlab-environment": "env.clab.yml",
+    "netlab-dotted": "topology.yml",
+    "vagrant-cluster": "Vagrantfile",
+    "vagrant-words": "Vagrantfile",
+    "kathara-files": "lab.conf",
 }
 
 
@@ -124,6 +130,34 @@ def test_domains_of_libvirt_become_machines_on_networks_like_theirs() -> None:
         "domain lab-one: labrun made it for the lab lab",
         "disks and what is on them: the lab has new machines of labrun's image",
         "the networks themselves: `up` makes new ones, once those with the same subnets are gone",
+    )
+
+
+def test_what_a_lab_file_has_in_another_way_is_listed_of_domains() -> None:
+    nic = (
+        "<interface type='network'><source network='lan' portgroup='staff'/>"
+        "<filterref filter='clean-traffic'/>"
+        "<vlan><tag id='7'/></vlan></interface>"
+    )
+    lan = (
+        "<network><name>lan</name><forward mode='nat'><nat><port start='1024' end='65535'/></nat></forward>"
+        "<mtu size='1400'/><domain name='lan.test'/>"
+        "<dns><host ip='10.66.0.2'><hostname>a</hostname></host></dns>"
+        "<portgroup name='staff'/><ip address='10.66.0.1' prefix='24'/>"
+        "<route address='10.67.0.0' prefix='16' gateway='10.66.0.2'/></network>"
+    )
+    bridge = "<interface type='bridge'><source bridge='br0'/><virtualport type='openvswitch'/></interface>"
+    draft = read_libvirt(
+        "qemu:///system",
+        [Described("a", DOMAIN.format(name="a", nics=nic + bridge))],
+        [Described("lan", lan)],
+    )
+    imported = from_draft(draft, name="x")
+    assert "  lan: {mode: nat, cidr: 10.66.0.0/24, dhcp: false, mtu: 1400}\n" in imported.text
+    assert imported.left_out[:3] == (
+        "network lan: dns, domain, route, portgroup, forward ports: not read",
+        "a: filterref, vlan, portgroup of the NIC on lan: not read",
+        "a: virtualport of the NIC on bridge-br0: not read",
     )
 
 

@@ -154,6 +154,9 @@ def test_no_argument_can_be_an_option(tmp_path: Path, tool: str, arguments: dict
     async def use(client: Client) -> None:
         text = await refusal(client, tool, **arguments)
         assert text.endswith(" is no name")
+        for each in (await client.list_tools()).tools:
+            assert each.description
+            assert "\n  " not in each.description, each.name
 
     with_client(tmp_path, use)
 
@@ -181,6 +184,33 @@ def test_standard_output_is_the_protocol_s_alone(tmp_path: Path) -> None:
         assert process.wait(timeout=60) == 0
     assert [line["id"] for line in lines] == [1, 2]
     assert lines[0]["result"]["serverInfo"]["name"] == "labrun"
+
+
+def test_a_client_that_goes_while_a_tool_works_is_no_fault_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(EXISTING, encoding="utf-8")
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    with subprocess.Popen(
+        [sys.executable, "-m", "labrun", "mcp"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+        process.stdin.write(json.dumps(first) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.stdout.close()
+        asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        process.stdin.write(f"{json.dumps(ready)}\n{json.dumps(asked)}\n")
+        process.stdin.close()
+        told = process.stderr.read()
+        assert (process.wait(timeout=120), told) == (0, "")
 
 
 def test_the_lab_file_is_not_read_from_the_protocol(tmp_path: Path) -> None:

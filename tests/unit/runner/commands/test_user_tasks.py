@@ -174,6 +174,8 @@ HOST = Host(name="one")
             "part1: a\npart2: b",
             None,
         ),
+        # An empty answer is one: no neighbours, no lines that match.
+        ([Result(HOST, result=""), Result(HOST, result="a")], Status.OK, None, None),
         ([Result(HOST, result="no", failed=True)], Status.FAILED, None, "no"),
         ([Result(HOST, failed=True)], Status.FAILED, None, "the task says that it failed"),
         ([Result(HOST, exception=KeyError("x"), failed=True)], Status.FAILED, None, "KeyError: 'x'"),
