@@ -40,7 +40,19 @@ class Terminated(KeyboardInterrupt):
     exit_code = 143
 
 
-class VerbCommand(click.Command):
+class _OwnErrors(click.Command):
+    """A command to which all errors of reading its options belong; click says it of some only."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+
+class VerbCommand(_OwnErrors):
     """A command with the global options; ``own_format`` = all but ``--format``.
 
     ``recorded`` means that its runs are kept in the lab's history. ``body`` is the function behind it.
@@ -59,7 +71,7 @@ class VerbCommand(click.Command):
         _format_examples(ctx, formatter)
 
 
-class VerbGroup(click.Group):
+class VerbGroup(_OwnErrors, click.Group):
     """A command with subcommands (``image build``). Global options are accepted at each level."""
 
     def __init__(self, name: str, help: str):

@@ -15,7 +15,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.runs.history import counted
 from labrun.runner.engine.out_of_band import explain_failures
-from labrun.runner.engine.runner_plugin import NotStartedError
+from labrun.runner.engine.results import NotStartedError
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 

@@ -20,8 +20,8 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine.budget import Budget
-from labrun.runner.engine.results import cause_of
-from labrun.runner.engine.runner_plugin import RUNNER, BudgetRunner, NotStartedError
+from labrun.runner.engine.results import NotStartedError, cause_of
+from labrun.runner.engine.runner_plugin import RUNNER, BudgetRunner
 from labrun.tasks.guest.jump_host import SHARED
 from labrun.tasks.guest.transport import register_connection
 

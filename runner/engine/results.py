@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nornir.core.exceptions import NornirSubTaskError
 
-from labrun.errors import ConnectionLostError, LabrunError, WorkerLostError
+from labrun.errors import ConnectionLostError, LabrunError, TransportError, WorkerLostError
 from labrun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
     from nornir.core.task import AggregatedResult, MultiResult
 
-__all__ = ["cause_of", "ended_well", "is_known", "lost_hosts", "read_since", "results_of"]
+__all__ = [
+    "NotStartedError",
+    "cause_of",
+    "ended_well",
+    "ending_of",
+    "is_known",
+    "lost_hosts",
+    "read_since",
+    "results_of",
+]
 
 T = TypeVar("T")
 
 _BAD = frozenset(status for status in Status if status.code in (1, 4))
+
+
+class NotStartedError(LabrunError):
+    """Mark a host that never began: interrupted before its turn, or held back."""
 
 
 def cause_of(results: MultiResult) -> BaseException | None:
@@ -65,6 +78,19 @@ def _statuses(results: MultiResult) -> frozenset[Status]:
 def ended_well(results: MultiResult) -> bool:
     """Return whether the task raised nothing and has no bad row."""
     return not results[0].failed and not _statuses(results) & _BAD
+
+
+def ending_of(results: MultiResult) -> tuple[str, str]:
+    """Return the stage of progress in which a host has ended, and why, '' if it raised nothing."""
+    error = cause_of(results)
+    why = "" if error is None else str(getattr(error, "reason", error))
+    if isinstance(error, ConnectionLostError):
+        return "unknown", why
+    if isinstance(error, TransportError):
+        return "unreachable", why
+    if isinstance(error, NotStartedError):
+        return "skipped", why
+    return "done" if ended_well(results) else "failed", why
 
 
 def is_known(results: MultiResult) -> bool:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from nornir.core.task import AggregatedResult, MultiResult, Result
 
-from labrun.errors import ConnectionLostError, LabrunError, TransportError
+from labrun.errors import ConnectionLostError
 from labrun.libvirt_calls import hurry
 from labrun.progress import report
 from labrun.runner.cli.terminal import say
 from labrun.runner.engine.budget import Budget
-from labrun.runner.engine.results import ended_well, is_known
+from labrun.runner.engine.results import NotStartedError, ended_well, ending_of, is_known
 from labrun.runner.engine.rollout import Agenda
 from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.transport import LOGGED_IN_AT, port_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nornir.core.inventory import Host
     from nornir.core.task import Task
 
-__all__ = ["RUNNER", "BudgetRunner", "Interrupted", "NotStartedError", "stage_of"]
+__all__ = ["RUNNER", "BudgetRunner", "Interrupted"]
 
 RUNNER = "labrun-budget"
 # A task that checks its deadline gives a better reason than one that is cut off (seconds).
@@ -39,10 +39,6 @@ _MOST_NAMES = 5
 _CUT_SHORT = "interrupted"
 # A signal that arrives just before a wait on a lock is noticed only when the wait ends.
 _ATTENTION = 0.1
-
-
-class NotStartedError(LabrunError):
-    """Mark a host that never began: interrupted before its turn, or held back."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -201,12 +197,7 @@ class _Run:
 
     @staticmethod
     def _report_end(host: Host, result: MultiResult) -> None:
-        error = result[0].exception
-        report(
-            host.name,
-            stage_of(result),
-            "" if error is None else str(getattr(error, "reason", error)),
-        )
+        report(host.name, *ending_of(result))
 
     def wait(self, until: float = math.inf) -> None:
         """Wait for all hosts, or until a moment on the monotonic clock. Cut off overdue hosts."""
@@ -336,15 +327,3 @@ def _logged_out(host: Host) -> None:
     if port is not None:
         host.data[LOGGED_IN_AT] = port
     _closed(host)
-
-
-def stage_of(result: MultiResult) -> str:
-    """Return the stage of progress in which a host has ended."""
-    error = result[0].exception
-    if isinstance(error, ConnectionLostError):
-        return "unknown"
-    if isinstance(error, TransportError):
-        return "unreachable"
-    if isinstance(error, NotStartedError):
-        return "skipped"
-    return "done" if ended_well(result) else "failed"

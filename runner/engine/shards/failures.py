@@ -8,7 +8,7 @@ from typing import Final
 
 from labrun import errors
 from labrun.errors import LabrunError
-from labrun.runner.engine.runner_plugin import NotStartedError
+from labrun.runner.engine.results import NotStartedError
 from labrun.runner.engine.shards.messages import Failure
 
 __all__ = ["error_of", "failure_of"]

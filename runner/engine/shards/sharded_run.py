@@ -12,9 +12,8 @@ from labrun.errors import ConnectionLostError, LabrunError, WorkerLostError
 from labrun.progress import report
 from labrun.runner.cli.terminal import say
 from labrun.runner.engine.budget import Budget
-from labrun.runner.engine.results import ended_well, is_known
+from labrun.runner.engine.results import NotStartedError, ended_well, ending_of, is_known
 from labrun.runner.engine.rollout import Agenda
-from labrun.runner.engine.runner_plugin import NotStartedError, stage_of
 from labrun.runner.engine.shards.dispatch import Dispatch
 from labrun.runner.engine.shards.failures import error_of
 from labrun.runner.engine.shards.messages import HostOutcome, Progress
@@ -163,9 +162,7 @@ class ShardedRun:
         self._report_end(name)
 
     def _report_end(self, name: str) -> None:
-        result = self._results[name]
-        error = result[0].exception
-        report(name, stage_of(result), "" if error is None else str(getattr(error, "reason", error)))
+        report(name, *ending_of(self._results[name]))
 
     def let_go(self, until: float) -> bool:
         """Give hosts in progress a last moment and abandon the rest. Return False after a second signal."""

@@ -154,6 +154,8 @@ def test_a_passthrough_command_keeps_what_follows_its_argument(monkeypatch: pyte
             ["demo", "--timeout", "-1"],
             "Invalid value for '--timeout': '-1' is not a number of seconds above 0",
         ),
+        (["demo", "--timeout"], "Option '--timeout' requires an argument"),
+        (["demo", "--json=yes"], "Option '--json' does not take a value"),
         (
             ["demo", "--timeout", "nan"],
             "Invalid value for '--timeout': 'nan' is not a number of seconds above 0",

@@ -33,9 +33,9 @@ from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.engine.budget import Budget, OnSignal
 from labrun.runner.engine.nornir import build_nornir, cause_of, closing_connections, outcomes_of
-from labrun.runner.engine.results import results_of
+from labrun.runner.engine.results import NotStartedError, results_of
 from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
-from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
+from labrun.runner.engine.runner_plugin import Interrupted
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_login import SshLogin
 from labrun.tasks.guest.transport import port_of, transport_of
@@ -611,6 +611,22 @@ def test_progress_hears_of_every_host(caplog: pytest.LogCaptureFixture) -> None:
     assert ("host02", "unknown") in told
     assert ("host03", "failed") in told
     assert ("host08", "done") in told
+
+
+def test_a_failed_subtask_is_told_by_its_own_reason(caplog: pytest.LogCaptureFixture) -> None:
+    def inner(task: Task) -> Result:
+        raise UnreachableError("no route to host", host=task.host.name)
+
+    def outer(task: Task) -> Result:
+        task.run(inner)
+        return Result(host=task.host)
+
+    with caplog.at_level(logging.INFO, logger=LOGGER_NAME):
+        build_nornir(inventory(1), Budget(workers=1)).run(outer)
+    told = [vars(record) for record in caplog.records if record.name == LOGGER_NAME]
+    assert [(each["host"], each["stage"], each["detail"]) for each in told[-1:]] == [
+        ("host00", "unreachable", "no route to host")
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from labrun.errors import (
     UnreachableError,
 )
 from labrun.runner.engine.nornir import row_of_error
-from labrun.runner.engine.runner_plugin import NotStartedError
+from labrun.runner.engine.results import NotStartedError
 from labrun.runner.engine.shards.codec import from_line, to_line
 from labrun.runner.engine.shards.failures import error_of, failure_of
 

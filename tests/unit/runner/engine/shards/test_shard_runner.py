@@ -19,9 +19,9 @@ from labrun.runner.cli.interruption import Interruption
 from labrun.runner.commands.exec import run_command
 from labrun.runner.engine.budget import Budget, OnSignal
 from labrun.runner.engine.nornir import outcomes_of
-from labrun.runner.engine.results import cause_of
+from labrun.runner.engine.results import NotStartedError, cause_of
 from labrun.runner.engine.rollout import MaxFail, Rollout
-from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
+from labrun.runner.engine.runner_plugin import Interrupted
 from labrun.runner.engine.shards import processes, tasks
 from labrun.runner.engine.shards.messages import Event, Shard, Versions
 from labrun.runner.engine.shards.processes import ProcessEngine
