@@ -55,10 +55,10 @@ def certificates(folder: Path) -> Path:
 def program(name: str, log: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run one of the fleet's programs until the block ends; it has an input that does not."""
     command = [sys.executable, "-P", "-m", f"{_PROGRAMS}.{name}", *arguments]
+    # What one that is killed leaves behind goes with the test's own files.
+    env = {**os.environ, "TMPDIR": str(log.parent), **variables}
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, env={**os.environ, **variables}
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=env)
     try:
         yield process
     finally:
