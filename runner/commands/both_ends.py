@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import THREADS
 from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from labrun.tasks.configure.behind import Behind
     from labrun.tasks.configure.together import Cuts, Together
 
-__all__ = ["changed_together", "cuts_of", "parts"]
+__all__ = ["changed_together", "cuts_of", "parts", "with_earlier"]
 
 
 def cuts_of(session: Session, rollout: Rollout, confirm: int | None, *, dry_run: bool) -> Cuts | None:
@@ -74,6 +75,15 @@ def changed_together(
             host: result for host, result in found.items() if not isinstance(result[0].exception, AloneError)
         }
     return results
+
+
+def with_earlier(earlier: Sequence[Outcome], rows: Sequence[Outcome]) -> list[Outcome]:
+    """Return the rows of a run. What the first attempt has changed counts as changed."""
+    changed = {(row.host, row.section, row.name): row for row in earlier if row.status is Status.CHANGED}
+    return [
+        changed.get((row.host, row.section, row.name), row) if row.status is Status.OK else row
+        for row in rows
+    ]
 
 
 def _ended(together: Together, host: str, _result: MultiResult) -> None:

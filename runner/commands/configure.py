@@ -17,7 +17,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.rollout_options import rollout_options
-from labrun.runner.commands.both_ends import changed_together, cuts_of
+from labrun.runner.commands.both_ends import changed_together, cuts_of, with_earlier
 from labrun.runner.commands.completions import complete_sections
 from labrun.runner.engine.absence import with_absence
 from labrun.runner.engine.budget import CONFIRM_SECONDS
@@ -204,6 +204,8 @@ def configure_hosts(
         rollout=replace(rollout, groups=_redundancy(session), after=after),
         confirm=confirm,
     )
+    names = {host: row_names(spec, sections) for host, spec in specs.items()}
+    earlier: list[Outcome] = []
     with (
         progress(session.hosts, session.invocation),
         session.engine(located, budget, noting, dry_run=dry_run, watched=True) as nornir,
@@ -217,6 +219,7 @@ def configure_hosts(
         }
         result = nornir.run(configure, **words)
         if cuts is not None and cuts.left():
+            earlier = outcomes_of(result, "configure", rows=names)
             result.update(changed_together(session, cuts, budget, data, carried, words))
         lost = lost_hosts(result)
         if lost and not dry_run:
@@ -224,10 +227,10 @@ def configure_hosts(
             again = nornir.filter(filter_func=lambda host: host.name in lost)
             result.update(again.run(configure, only=list(sections), dry_run=True))
         explain_failures(session, located, result)
-    names = {host: row_names(spec, sections) for host, spec in specs.items()}
-    rows = [
+    found = [
         read_since(row) if row.host in lost else row for row in outcomes_of(result, "configure", rows=names)
     ]
+    rows = with_earlier([row for row in earlier if row.host not in lost], found)
     _remember_addresses(session, rows, dry_run)
     silent = [host for host in session.hosts if not names[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]
