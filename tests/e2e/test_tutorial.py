@@ -130,6 +130,7 @@ def reader(hypervisor: None, tmp_path: Path) -> Iterator[Reader]:
     someone.type("labrun down -y")
 
 
+@pytest.mark.full
 def test_every_command_works_and_prints_what_the_page_shows(reader: Reader) -> None:
     blocks = list(blocks_of(PAGE.read_text(encoding="utf-8")))
     assert sum(len(block.commands) for block in blocks) > 30
