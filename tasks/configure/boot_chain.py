@@ -28,6 +28,9 @@ def chain_faults(facts: Facts) -> Iterator[str]:
         kind, _, rest = line.partition(" ")
         name, _, reason = rest.partition(" ")
         yield f"the next boot would fail: {name}, {_PARTS.get(kind, kind)}, {reason}"
+    for line in _lines(facts, "boot-words"):
+        word, _, module = line.partition(" ")
+        yield f"the next boot would not load {module}: the boot loader tells the kernel {word}"
     for line in _lines(facts, "boot-locks"):
         nic, module, path = line.split(" ", 2)
         yield (

@@ -14,6 +14,7 @@ from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.tasks.configure.boot_chain import chain_faults
 from labrun.tasks.configure.networkd_boot import network_file_faults
+from labrun.tasks.configure.nic_names import name_faults
 from labrun.tasks.configure.nm_config import admits, lists, means
 from labrun.tasks.configure.openrc_boot import call_faults, missing_faults
 from labrun.tasks.configure.plan import Seen
@@ -247,6 +248,8 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
         yield f"{at_boot} does not fit this machine"
     if device.file.startswith("/run/") and not (was and was.file.startswith("/run/")):
         yield f"{at_boot} is not on the disk"
+    if settings.get("connection", {}).get("interface-name"):
+        yield from name_faults(facts, device.interface, name)
     stepped_back = _priority(settings.get("connection", {})) < _priority(former.get("connection", {}))
     yield from _rival_faults(facts, device, settings, device.available if stepped_back else ())
     yield from _unmanaged_faults(facts, device)

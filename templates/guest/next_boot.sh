@@ -26,9 +26,11 @@ if [ -s "$guard/chain" ]; then
 frame out boot-chain-before; cat "$guard/chain"; frame status boot-chain-before 0
 capture boot-chain chain_state
 capture boot-images try_images
+capture boot-words try_words
 fi
 if changed sysctl.d || changed sysctl.conf; then capture boot-locks try_locks; fi
 if changed modprobe.d; then capture boot-drivers try_drivers; fi
+[ ! -e "$guard/plugged" ] || capture boot-names try_names
 # Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.
 loads_nft() {
 if [ -d /run/systemd/system ]; then

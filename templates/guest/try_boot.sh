@@ -1,4 +1,5 @@
-# What a boot does before its services start, tried where nobody sees it. Defines: try_mounts try_drivers.
+# What a boot does before its services start, tried where nobody sees it. Defines: try_mounts try_drivers try_images try_locks try_names
+# try_words.
 # Value: guard.
 
 # Print `PLACE: REASON` for each new line of fstab that has to be mounted and cannot be: findmnt tries neither options nor types.
@@ -128,3 +129,26 @@ done <"$guard/drivers"
 break
 done
 }
+
+# Print `NIC NAME` for each NIC that udev would call otherwise if it came now: while it is up it keeps its name.
+try_names() {
+[ -s "$guard/drivers" ] || return 0
+while read -r names_nic names_rest; do
+names_other=$(timeout 30 udevadm test --action=add "/sys/class/net/$names_nic" 2>&1 | sed -n "s/.* already up, .*rename to '\([^']*\)'.*/\1/p" | tail -n 1)
+[ -z "$names_other" ] || echo "$names_nic $names_other"
+done <"$guard/drivers"
+} 2>/dev/null
+
+# Print `WORD MODULE` for each new word for the kernel that keeps it from loading what a NIC or the root file system needs.
+try_words() {
+chain_state | sed -n 's/^words //p' | tr ' ' '\n' | grep -E '^(modprobe[.]blacklist|module_blacklist)=' | while IFS= read -r words_each; do
+! sed -n 's/^words //p' "$guard/chain" | tr ' ' '\n' | grep -Fxq "$words_each" || continue
+{ awk '{ print $2 }' "$guard/drivers"; root_modules; } | sort -u | while IFS= read -r words_module; do
+echo "$words_module"
+# The first kind only counts for modules that are loaded for a device.
+case $words_each in module*) modprobe --show-depends "$words_module" | sed -n 's,^insmod .*/\([^/]*\)[.]ko.*,\1,p';; esac
+done | tr _ - | sort -u | while IFS= read -r words_module; do
+case ,$(echo "${words_each#*=}" | tr _ -), in *",$words_module,"*) echo "$words_each $words_module";; esac
+done
+done
+} 2>/dev/null
