@@ -52,10 +52,22 @@ for each in "$live"/*; do
 [ ! -e "$each" ] || { rm -rf "$live"; mkdir "$live"; break; }
 done
 # A file system in memory that fills up after this must not keep the host from rolling back: names of files and bytes
-# that the rollback frees first. By builtins alone, since each process counts.
-room=${wide:+60} room=${room:-12}
-while [ "$room" -gt 0 ]; do : >"$live/room.$room"; room=$((room - 1)); done
-printf "%${wide:+20}65536s" '' >"$live/room.bytes"
+# that the rollback frees first. Without a further process, since each counts, unless the change is wide: then it is
+# a quarter of what is free at most, because the snapshot and services want room there too.
+keep_room() {
+room=12 room_bytes=65536
+if [ -n "$wide" ]; then
+# shellcheck disable=SC2046 # three numbers
+set -- $(stat -f -c '%a %S %d' "$live")
+room_bytes=$((${1:-0} * ${2:-0} / 4)) room=$((${3:-0} / 4))
+[ "$room_bytes" -lt 2065536 ] || room_bytes=2065536
+[ "$room" -lt 60 ] || room=60
+fi
+while [ "$room" -gt 0 ]; do true >"$live/room.$room" || return; room=$((room - 1)); done
+printf "%${room_bytes}s" '' >"$live/room.bytes"
+}
+# What does not fit is not kept, rather than to leave no room at all.
+keep_room 2>/dev/null || rm -f "$live"/room.*
 eval "$state_text"
 copy_files() {
 keep_folder=$1; shift

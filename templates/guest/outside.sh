@@ -114,18 +114,15 @@ done <"$live/todo"
 [ -d "$guard" ] || { mkdir -p "${guard%/*}" && cp -a "$live/spare" "$guard"; }
 } 2>/dev/null
 
-# Print how much /run may hold. The last line counts: that mount is on top.
+# Print how much /run may hold. Its options do not say so where it has the kernel's default. The last line counts:
+# that mount is on top.
 run_size() {
-size_options=
-while read -r size_source size_place size_type size_rest; do
-[ "$size_place $size_type" != "/run tmpfs" ] || size_options=${size_rest%% *}
-done </proc/self/mounts
-size_found=
-while [ -n "$size_options" ]; do
-case ${size_options%%,*} in size=* | nr_inodes=*) size_found="$size_found${size_found:+,}${size_options%%,*}";; esac
-case $size_options in *,*) size_options=${size_options#*,};; *) size_options='';; esac
+size_type=
+while read -r size_source size_place size_new size_rest; do [ "$size_place" != /run ] || size_type=$size_new; done </proc/self/mounts
+[ "$size_type" = tmpfs ] || return 0
+stat -f -c '%b %S %c' /run | while read -r size_blocks size_block size_names; do
+echo "size=$((size_blocks * size_block / 1024))k,nr_inodes=$size_names"
 done
-[ -z "$size_found" ] || printf '%s\n' "$size_found"
 }
 
 # Where /run is full, services do not start, and systemd does not read its units again.

@@ -147,7 +147,19 @@ def test_a_run_that_was_made_smaller_holds_as_much_as_before(tmp_path: Path, les
 
 
 @as_root
-def test_a_run_whose_size_nobody_gave_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("less", ["size=1m", "nr_inodes=90", "size=1m,nr_inodes=90"])
+def test_a_run_of_the_default_size_holds_as_much_as_before(tmp_path: Path, less: str) -> None:
+    script = (
+        'mount -t tmpfs none /run; run_size >"$guard/run-size"; stat -f -c "%b %c" /run; '
+        f'mount -o remount,{less} /run; put_back_mounts; stat -f -c "%b %c" /run'
+    )
+    done = Guest(tmp_path).run(script, "unshare", "--mount")
+    before, after = done.stdout.splitlines()
+    assert (done.returncode, after) == (0, before)
+
+
+@as_root
+def test_a_run_that_is_no_file_system_of_its_own_is_left_alone(tmp_path: Path) -> None:
     script = 'umount -R -l /run; run_size >"$guard/run-size"; put_back_size; wc -c <"$guard/run-size"'
     done = Guest(tmp_path).run(script, "unshare", "--mount")
     assert (done.returncode, done.stdout) == (0, "0\n")

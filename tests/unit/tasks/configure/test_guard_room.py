@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from labrun.tasks.configure.guard_script import confirm
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import apply_script
 from tests.unit.tasks.configure.test_guard import MARK, TICKET, Guest
 
@@ -83,3 +84,34 @@ def test_what_is_kept_free_goes_when_the_change_is_confirmed(guest: Guest) -> No
     assert len(list(live.glob("room.*"))) > 10
     guest.run(apply_script([], MARK, first=confirm(TICKET.run, "")))
     assert not live.exists()
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("wide", "holds", "names", "size"),
+    [
+        ("", "size=1m,nr_inodes=100", 12, 65536),
+        ("yes", "size=64m,nr_inodes=4000", 60, 2065536),
+        # A quarter of what is free: the snapshot and services want room there too.
+        ("yes", "size=1m,nr_inodes=101", 25, 262144),
+        ("yes", "size=0,nr_inodes=0", 0, 0),
+        # What does not fit is not kept.
+        ("", "size=32k,nr_inodes=100", 0, None),
+        ("", "size=1m,nr_inodes=8", 0, None),
+    ],
+)
+def test_a_small_file_system_in_memory_is_not_filled_by_arming(
+    tmp_path: Path, wide: str, holds: str, names: int, size: int | None
+) -> None:
+    text = guest_script("arm")
+    first, last = text.index("keep_room() {"), text.index("eval ")
+    script = f'live={tmp_path}/live wide={wide}; mkdir "$live"; mount -t tmpfs -o {holds} none "$live"\n'
+    seen = 'ls "$live" | grep -c "^room.[0-9]"; stat -c %s "$live/room.bytes"; echo 12 >"$live/pid"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{script}{text[first:last]}{seen}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(names), *([] if size is None else [str(size)])]
