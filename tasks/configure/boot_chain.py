@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["chain_faults"]
 
-_NOTHING = Captured("", 127)
 _PARTS = {"kernel": "the kernel", "initrd": "the early userland"}
 # Words for the kernel that make another boot of it.
 _OTHER_INIT = ("init=", "rdinit=", "systemd.unit=", "systemd.mask=", "rd.break")
@@ -22,36 +21,32 @@ _OTHER_LEVEL = frozenset({"single", "emergency", "rescue", "s", "S", "1", "-s", 
 def chain_faults(facts: Facts) -> Iterator[str]:
     """Yield what would keep the next boot from its services and its NICs, each new since the change."""
     yield from _fstab_faults(facts)
-    before, now = _lines(facts, "boot-chain-before"), _lines(facts, "boot-chain")
+    before, now = facts.lines("boot-chain-before"), facts.lines("boot-chain")
     yield from _loader_faults(before, now)
-    for line in _lines(facts, "boot-images"):
+    for line in facts.lines("boot-images"):
         kind, _, rest = line.partition(" ")
         name, _, reason = rest.partition(" ")
         yield f"the next boot would fail: {name}, {_PARTS.get(kind, kind)}, {reason}"
-    for line in _lines(facts, "boot-words"):
+    for line in facts.lines("boot-words"):
         word, _, module = line.partition(" ")
         yield f"the next boot would not load {module}: the boot loader tells the kernel {word}"
-    for line in _lines(facts, "boot-locks"):
+    for line in facts.lines("boot-locks"):
         nic, module, path = line.split(" ", 2)
         yield (
             f"{nic} would be missing after the next boot: {path} forbids to load modules before its driver "
             f"{module} is there"
         )
-    for line in _lines(facts, "boot-drivers"):
+    for line in facts.lines("boot-drivers"):
         nic, _, module = line.partition(" ")
         yield f"{nic} would be missing after the next boot: modprobe would not load its driver {module}"
 
 
-def _lines(facts: Facts, name: str) -> list[str]:
-    return facts.commands.get(name, _NOTHING).text.splitlines()
-
-
 def _fstab_faults(facts: Facts) -> Iterator[str]:
-    before = set(_errors(_lines(facts, "boot-fstab-before")))
-    for line in _errors(_lines(facts, "boot-fstab")):
+    before = set(_errors(facts.lines("boot-fstab-before")))
+    for line in _errors(facts.lines("boot-fstab")):
         if line not in before:
             yield f"/etc/fstab would stop the next boot: {line}"
-    for line in _lines(facts, "boot-mounts"):
+    for line in facts.lines("boot-mounts"):
         yield f"/etc/fstab would stop the next boot: {line}"
 
 

@@ -81,9 +81,9 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     if sshd is not None and sshd.status != 0:
         yield f"sshd would not start at the next boot: {sshd.last_line}"
     yield from _manager_faults(facts)
-    for line in _lines(facts, "boot-needs-failed"):
+    for line in facts.lines("boot-needs-failed"):
         yield f"{line} did not start, and from the next boot on a login needs it"
-    for line in _lines(facts, "boot-hiding"):
+    for line in facts.lines("boot-hiding"):
         yield f"at the next boot {line}, which a login needs"
     yield from chain_faults(facts)
     for name, result in facts.commands.items():
@@ -97,14 +97,10 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
         yield from network_file_faults(before.facts, facts, address)
 
 
-def _lines(facts: Facts, name: str) -> list[str]:
-    return facts.commands.get(name, _NOTHING).text.splitlines()
-
-
 def _manager_faults(facts: Facts) -> Iterator[str]:
     """Yield settings of systemd itself that would take sudo and logins their rights."""
-    before = _lines(facts, "boot-manager-before")
-    for line in _lines(facts, "boot-manager"):
+    before = facts.lines("boot-manager-before")
+    for line in facts.lines("boot-manager"):
         if line not in before and line.partition("=")[2].strip().lower() not in ("", *_NO):
             yield f"everything would start without the rights of a login at the next boot: {line.strip()}"
 

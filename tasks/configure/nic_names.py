@@ -8,31 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["name_faults"]
 
-_NOTHING = Captured("", 127)
 _NAMING = ("net.ifnames=", "biosdevname=")
 
 
 def name_faults(facts: Facts, nic: str, profile: str) -> Iterator[str]:
     """Yield why a NIC would have another name at the next boot, for a profile that goes by its name."""
-    for line in _lines(facts, "boot-names"):
+    for line in facts.lines("boot-names"):
         name, _, other = line.partition(" ")
         if name == nic:
             yield f"{nic} would be called {other} after the next boot, and profile {profile} goes by its name"
-    before, now = (_naming_words(_lines(facts, name)) for name in ("boot-chain-before", "boot-chain"))
-    if before != now and _lines(facts, "boot-chain-before"):
+    before, now = (_naming_words(facts.lines(name)) for name in ("boot-chain-before", "boot-chain"))
+    if before != now and facts.lines("boot-chain-before"):
         words = " ".join(sorted(now)) or f"no longer {' '.join(sorted(before))}"
         yield (
             f"{nic} could have another name after the next boot, and profile {profile} goes by its name: "
             f"the boot loader tells the kernel {words}"
         )
-
-
-def _lines(facts: Facts, name: str) -> list[str]:
-    return facts.commands.get(name, _NOTHING).text.splitlines()
 
 
 def _naming_words(lines: list[str]) -> frozenset[str]:

@@ -8,11 +8,10 @@ from fnmatch import fnmatchcase
 
 from labrun.errors import CommandError
 from labrun.tasks.guest.facts.links import links
-from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["call_faults", "missing_faults"]
 
-_NOTHING = Captured("", 127)
 # Of ifup: they change what it prints only.
 _WORDS = frozenset({"-v", "--verbose"})
 _EXCEPT = ("-X", "--exclude")
@@ -42,7 +41,7 @@ def call_faults(facts: Facts, address: str | None) -> Iterator[str]:
         return
     needed = _interfaces(facts, address)
     left = Counter(_call(line, needed) for line in now.text.splitlines())
-    for line in facts.commands.get("boot-calls-before", _NOTHING).text.splitlines():
+    for line in facts.lines("boot-calls-before"):
         call = _call(line, needed)
         if not left[call]:
             yield f"the next boot would no longer run `{line.strip()}`"

@@ -116,6 +116,11 @@ class Facts:
         start = prefix + " "
         return next((word[len(start) :] for word in sorted(self.words) if word.startswith(start)), None)
 
+    def lines(self, command: str) -> list[str]:
+        """Return the lines that a command of the probes printed, none where it was not run."""
+        captured = self.commands.get(command)
+        return [] if captured is None else captured.text.splitlines()
+
 
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
     """Return one script that runs each probe once; it reads all files with a single process."""

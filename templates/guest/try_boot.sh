@@ -80,6 +80,9 @@ done
 # Print the first bytes of a file that tell what it is, in hexadecimal.
 first_bytes() { dd if="$1" bs=1 skip="$2" count="$3" 2>/dev/null | od -An -tx1 | tr -d ' \n'; }
 
+# List what an early userland has.
+initrd_files() { timeout 60 lsinitramfs "$1" || timeout 60 lsinitrd "$1"; } 2>/dev/null
+
 # Print why an early userland starts nothing. Arguments: file, its size, its former size, 0 for none. Lists that cannot be read
 # count only where it has lost more than half: the programs that list do not know every kind.
 initrd_fault() {
@@ -87,7 +90,7 @@ case $(first_bytes "$1" 0 6) in
 30373037* | 1f8b* | 425a68* | fd377a585a00 | 5d0000* | 894c5a4f* | 02214c18* | 04224d18* | 28b52ffd*) ;;
 *) echo "is not one"; return;;
 esac
-fault_list=$({ timeout 60 lsinitramfs "$1" || timeout 60 lsinitrd "$1"; } 2>/dev/null) || fault_list=
+fault_list=$(initrd_files "$1") || fault_list=
 if [ -z "$fault_list" ]; then [ $(($2 * 2)) -ge "$3" ] || echo "has lost more than half and cannot be read"; return; fi
 printf '%s\n' "$fault_list" | grep -qE '(^|[ /])init( ->|$)' || { echo "has no init"; return; }
 root_modules | while IFS= read -r fault_module; do
@@ -122,7 +125,7 @@ if [ ! -e "$locks_file" ] || cmp -s "/etc/.labrun-tree/${locks_file#/etc/}" "$lo
 grep -Eq '^[[:space:]]*-?kernel[./]modules_disabled[[:space:]]*=[[:space:]]*0*[1-9]' "$locks_file" || continue
 # What the early userland has is loaded there.
 locks_initrd=$(chain_place "$(sed -n 's/^initrd \(.*\) there .*/\1/p' "$guard/chain")")
-locks_list=$({ timeout 60 lsinitramfs "$locks_initrd" || timeout 60 lsinitrd "$locks_initrd"; } 2>/dev/null | tr _ -)
+locks_list=$(initrd_files "$locks_initrd" | tr _ -)
 while read -r locks_nic locks_module locks_rest; do
 printf '%s\n' "$locks_list" | grep -q "/$(echo "$locks_module" | tr _ -)[.]ko" || echo "$locks_nic $locks_module $locks_file"
 done <"$guard/drivers"
